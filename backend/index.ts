@@ -133,6 +133,10 @@ export { type Intervention, parseInterventions } from "./hooks/intervention-sche
 export { compileInterventions, disposeInterventions, zeroHeads } from "./hooks/interventions.ts";
 export { runWithCache, runWithHooks } from "./hooks/run.ts";
 export { loadCache, saveCache } from "./inference/cache-file.ts";
+export { type CostOptions, type CostRow, type Costs, predictCosts } from "./inference/cost/costs.ts";
+export { DEVICES, type Device } from "./inference/cost/devices.ts";
+export { type Footprint, footprint, type RequestSize } from "./inference/cost/footprint.ts";
+export { type Cost, type CostModel, predict } from "./inference/cost/predict.ts";
 export { generate, generateBatch, readPrefix } from "./inference/generate.ts";
 export { type Policy, tokenPolicy } from "./inference/policies/base.ts";
 export type { PolicyRequest } from "./inference/policies/choice.ts";

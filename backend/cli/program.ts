@@ -6,6 +6,7 @@ import { register as attribute } from "./commands/attribute.ts";
 import { register as circuit } from "./commands/circuit.ts";
 import { register as compare } from "./commands/compare.ts";
 import { register as contexts } from "./commands/contexts.ts";
+import { register as cost } from "./commands/cost.ts";
 import { register as definitions } from "./commands/definitions.ts";
 import { register as doctor } from "./commands/doctor.ts";
 import { register as evaluate } from "./commands/evaluate.ts";
@@ -74,6 +75,7 @@ const COMMANDS = [
   trainGates,
   policies,
   generate,
+  cost,
   evaluate,
   needle,
   forward,

@@ -4,6 +4,7 @@ import { HeadscopeError } from "../common/errors.ts";
 import { parseDocument } from "../common/heads/document.ts";
 import { checkModel, headModel } from "../common/heads/model.ts";
 import { CACHE_KINDS } from "../common/words.ts";
+import { describeForm } from "../models/cache/forms/form.ts";
 import type { HeldBytes } from "../models/cache/head-cache.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import { outputWidth } from "../models/config.ts";
@@ -42,7 +43,8 @@ const nameOf = (layer: number, head: number, part: keyof HeldBytes): string => `
 /**
  * Writes a prefix to a safetensors file, whole or not at all: keys and values as they are held, their positions, the tokens, and the
  * logits of what follows.
- * @throws HeadscopeError (unsupported) for one of a model under interventions, which no file can tell of, (usage) for one disposed
+ * @throws HeadscopeError (unsupported) for one of a model under interventions, which no file can tell of, for one in codes or with
+ * summaries, (usage) for one disposed
  */
 export async function saveCache(path: string, prefix: Prefix): Promise<void> {
   prefix.checkHeld();
@@ -51,6 +53,14 @@ export async function saveCache(path: string, prefix: Prefix): Promise<void> {
       remedy: "give the interventions to readPrefix instead, which notes them",
     });
   const { model, tokens, logits, cache, changes } = prefix;
+  if (cache.form)
+    throw new HeadscopeError("unsupported", `a cache in ${describeForm(cache.form)} can't be saved`, {
+      remedy: "read the prefix without the policy for the form, and give it where you go on from the file",
+    });
+  if (cache.summarises)
+    throw new HeadscopeError("unsupported", "a cache with rows that stand for several tokens can't be saved", {
+      remedy: "read the prefix without the policy that makes them, and give it where you go on from the file",
+    });
   const windows = cache.windows.map((heads) => heads.map((window) => window ?? null));
   const skipped = tokens.length - cache.lengths[0]!;
   const about: z.input<typeof aboutSchema> = {

@@ -17,6 +17,7 @@ import { maskMeaning } from "../hooks/mask-meaning.ts";
 import { SQUARE } from "../kernels/attend.ts";
 import { formatOf } from "../kernels/formats.ts";
 import { loadKernels } from "../kernels/kernels.ts";
+import type { CacheForm } from "../models/cache/forms/form.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import type { AttentionReader } from "../models/cache/reader.ts";
 import { survives } from "../models/cache/window.ts";
@@ -28,10 +29,11 @@ import { partTensors } from "../models/weights/weights.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { SpeculativeOptions } from "./decoding/speculative.ts";
 import { type Budget, kept } from "./policies/base.ts";
-import { joinReaders, PromptReader, type PromptReadListener } from "./policies/blocks/reader.ts";
+import { checkBehind } from "./policies/behind-prefix.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Condensation } from "./policies/condensation.ts";
 import { Eviction, type EvictionExtent } from "./policies/eviction.ts";
+import { joinReaders, PromptReader, type PromptReadListener } from "./policies/prompt/reader.ts";
 import { checkRotates } from "./policies/rerotation.ts";
 import { readerOf, Selection } from "./policies/selection.ts";
 import { Prefix } from "./prefix.ts";
@@ -56,8 +58,13 @@ export interface RunOptions {
   activations?: Activations | undefined;
   /** Drafts tokens with the same model on a masked cache; what is chosen stays the model's own choice. */
   speculative?: SpeculativeOptions | undefined;
-  /** Tokens read already, before every prompt, which then may be empty; it is left as it is. */
+  /**
+   * Tokens read already, before every prompt, which then may be empty; it is left as it is. A policy for tokens chooses among them
+   * too, as the prompt behind them ends; one that the prefix was read under chooses no more unless it is given again.
+   */
   prefix?: Prefix | undefined;
+  /** Keeps what was read and written, as `prefix` of the result, to go on from there; whoever has it disposes it. Default false. */
+  keep?: boolean | undefined;
   /** Activations, hooks, compiled interventions and reductions of every forward. */
   forward?: ForwardOptions | undefined;
   /** Sees what a policy for blocks lets a prompt read, by layer, just before it does; layers that are read whole are not told. */
@@ -82,6 +89,7 @@ export const RUN_OPTIONS: Rules<RunOptions> = {
   activations: oneOf(ACTIVATIONS),
   speculative: { wants: "an object with the mask of the draft", fits: isObject },
   prefix: { wants: "a prefix, as readPrefix and loadCache give it", fits: (prefix) => prefix instanceof Prefix },
+  keep: YES_OR_NO,
   forward: { wants: "options of a forward", fits: isObject },
   onPromptRead: FUNCTION,
   signal: ANYTHING,
@@ -148,7 +156,7 @@ export class Forwards {
     this.#several = sequences.length > 1;
     this.turn = options.turn ?? loopTurn(options.signal);
     const longest = Math.max(...sequences.map((sequence) => checkContext(model, sequence, options)));
-    this.#capacity = Math.ceil(longest / CAPACITY_STEP) * CAPACITY_STEP;
+    this.#capacity = options.keep ? model.config.n_ctx : Math.ceil(longest / CAPACITY_STEP) * CAPACITY_STEP;
     const meaning = options.mask && maskMeaning(model, options.mask);
     this.windows = meaning?.streaming.length ? meaning.windows : undefined;
     const list = parseInterventions([...zeroHeads(meaning?.ablated ?? []), ...(options.interventions ?? [])]);
@@ -157,8 +165,8 @@ export class Forwards {
     const { tokens } = options.choice ?? {};
     tokens?.policy.check?.(model, tokens.params, tokens.prepared);
     if (tokens?.params.rerotate) this.#checkRerotation(tokens.params);
+    if (options.keep) checkKeep(options);
     if (!this.caches) refuseCached(options, this.windows !== undefined);
-    if (options.choice?.tokens && options.prefix) refusePrefix(options.choice.tokens.policy.name);
     const { blocks } = options.choice ?? {};
     blocks?.policy.check?.(model, blocks.params, blocks.prepared);
     options.prefix?.check(model, this.changes);
@@ -236,14 +244,30 @@ export class Forwards {
   /** A cache of one row to begin with: empty, or the prefix. */
   begin(): KvCache {
     const { prefix } = this.#options;
-    if (prefix) return prefix.cache.fork();
+    const form = this.#form;
+    if (prefix) {
+      const cache = prefix.cache.fork();
+      if (form) setForm(cache, form);
+      return cache;
+    }
     const windows = this.cutsLater ? undefined : this.windows;
-    const options = { capacity: this.#capacity, kind: this.#options.cache ?? "f32", ...(windows ? { windows } : {}) };
+    const options = {
+      capacity: this.#capacity,
+      kind: this.#options.cache ?? "f32",
+      form,
+      ...(windows ? { windows } : {}),
+    };
     return new KvCache(this.#model.config, options);
   }
 
   /** The cache of prompts that were read, as it goes on from there; takes it over. */
   cut(read: KvCache): KvCache {
+    const cut = this.#cut(read);
+    cut.encode();
+    return cut;
+  }
+
+  #cut(read: KvCache): KvCache {
     if (!this.windows || !this.cutsLater) return read;
     if (this.cutsOnce) return cutOnce(read, this.windows);
     const cut = read.streaming(this.windows);
@@ -264,6 +288,12 @@ export class Forwards {
   /** A prompt that is held in another form. */
   condensed({ number }: Sequence): Condensation | undefined {
     return this.#condensations.get(number);
+  }
+
+  /** Codes that a policy puts pages of the cache into. */
+  get #form(): CacheForm | undefined {
+    const { form } = this.#options.choice ?? {};
+    return form?.policy.form?.(form.params);
   }
 
   /**
@@ -328,6 +358,7 @@ export class Forwards {
     const step = sequences[0]!.all.length;
     this.#onStep?.(result, step, sequences.map(({ number }) => number)); // biome-ignore format: one call
     if (cache) this.#evict(sequences, result, cache);
+    if (cache && step > 0) cache.encode();
     result.dispose();
     const vector = (i: number): Float32Array => numbers.subarray(i * width, (i + 1) * width);
     const rows = sequences.map((_, r) => Array.from({ length: positions }, (_, p) => vector(r * positions + p)));
@@ -339,6 +370,19 @@ export class Forwards {
       interventions: interventions!,
       hooks,
     });
+  }
+
+  /** A sequence as it was run, to go on from. @param row of the cache @param logits of what follows @returns of the caller's */
+  keep(sequence: Sequence, cache: KvCache, row: number, logits: Float32Array): Prefix {
+    const tokens = [...sequence.prompt, ...sequence.all].slice(0, cache.seen[row]!);
+    const known = this.known(sequence);
+    return new Prefix(this.#model, { tokens, cache: cache.fork(row), logits, changes: this.changes, known });
+  }
+
+  /** What a policy that goes on choosing knows of a sequence. @returns of the caller's */
+  known({ number }: Sequence): Eviction | undefined {
+    const eviction = this.#evictions.get(number);
+    return eviction?.decodes ? eviction.fork(this.#options.choice!.tokens!) : undefined;
   }
 
   /** Frees the interventions, and what policies know. */
@@ -356,16 +400,19 @@ export class Forwards {
   }
 
   #extentOf({ prompt, maxTokens }: Sequence): EvictionExtent {
-    return { tokens: prompt.length, steps: maxTokens, windows: this.windows };
+    return { tokens: prompt.length, steps: maxTokens, windows: this.windows, goesOn: this.#options.keep };
   }
 
   #startPolicies(sequence: Sequence): void {
-    const { tokens, reads } = this.#options.choice ?? {};
+    const { choice, prefix } = this.#options;
+    const { tokens, reads } = choice ?? {};
     const { number, prompt } = sequence;
     const extent = this.#extentOf(sequence);
     if (tokens) {
       checkPrompt(tokens, prompt.length);
-      this.#evictions.set(number, new Eviction(this.#model, tokens, extent));
+      if (prefix) checkBehind(tokens, prefix, prompt.length);
+      const known = prefix?.known?.knows(tokens) ? prefix.known.fork(tokens, extent) : undefined;
+      this.#evictions.set(number, known ?? new Eviction(this.#model, tokens, extent));
     }
     const selection = reads && new Selection(this.#model, reads, extent);
     if (selection?.selects) this.#selections.set(number, selection);
@@ -483,6 +530,16 @@ export class Forwards {
   }
 }
 
+/** Gives a fork of a prefix a form; frees it where it has another. */
+function setForm(cache: KvCache, form: CacheForm): void {
+  try {
+    cache.setForm(form);
+  } catch (error) {
+    cache.dispose();
+    throw error;
+  }
+}
+
 /** Rows of a chain of interventions; 1 where they hold for all alike. */
 function rowsOf({ gain, bias, before }: Affine): number {
   return Math.max(gain.shape[0] ?? 1, bias.shape[0] ?? 1, before ? rowsOf(before) : 1);
@@ -501,18 +558,6 @@ export function cutOnce(cache: KvCache, windows: MaskMeaning["windows"]): KvCach
     });
   });
   return cache;
-}
-
-/** @throws HeadscopeError (usage) */
-function refusePrefix(policy: string): never {
-  throw new HeadscopeError(
-    "usage",
-    `${policy} chooses among a prompt's tokens as they are read, and the prefix was read before`,
-    {
-      remedy: "read the prefix under the policy, then go on from it without",
-      field: ["policies", "prefix"],
-    },
-  );
 }
 
 /** Positions that a sequence takes. @throws HeadscopeError (input) where the model has not as many */
@@ -542,8 +587,18 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
     throw refuse(`${choice.blocks.policy.name} has no prompt to read`, "leave the policy out, or useCache: false");
   if (choice?.reads)
     throw refuse(`${choice.reads.policy.name} has nothing to choose`, "leave the policy out, or useCache: false");
+  if (choice?.form)
+    throw refuse(`${choice.form.policy.name} has nothing to hold`, "leave the policy out, or useCache: false");
   if (prefix) throw refuse("a prefix is of no use", "leave `prefix` out, or useCache: false");
   if (cache) throw refuse("a form of the cache is of no use", "leave `cache` out, or useCache: false");
+}
+
+/** @throws HeadscopeError (usage) where what was run is no one cache with the logits that follow */
+function checkKeep({ useCache = true, speculative }: CheckedRun): void {
+  const refuse = (what: string) =>
+    new HeadscopeError("usage", `there is nothing to keep ${what}`, { remedy: "leave keep out", field: "keep" });
+  if (!useCache) throw refuse("where nothing is cached");
+  if (speculative) throw refuse("of speculative decoding, whose last tokens are drafts");
 }
 
 /** @throws HeadscopeError (unsupported) where no product would take 8-bit vectors */

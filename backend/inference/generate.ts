@@ -76,7 +76,7 @@ const LISTENERS = { onStep: FUNCTION, onToken: FUNCTION };
 const OPTIONS: Rules<GenerateOptions> = { ...PROMPT, ...CHOICE, ...RUN_OPTIONS, ...LISTENERS };
 const BATCH: Rules<GenerateBatchOptions> = { prompts: ANYTHING, ...CHOICE, ...RUN_OPTIONS, ...LISTENERS };
 const BATCH_PROMPT: Rules<BatchPrompt> = { ...PROMPT, ...CHOICE };
-const { useCache: _, sources: __, forward: ___, speculative: ____, ...OF_READING } = RUN_OPTIONS;
+const { useCache: _, sources: __, forward: ___, speculative: ____, keep: _____, ...OF_READING } = RUN_OPTIONS;
 const PREFIX: Rules<ReadPrefixOptions> = { ...PROMPT, ...OF_READING };
 
 /**
@@ -135,8 +135,15 @@ export async function readPrefix(model: Model, options: ReadPrefixOptions): Prom
   try {
     const [read] = await readPrompts(forwards, [sequence], options.prefix?.logits);
     const { logits } = read!;
-    const cache = forwards.cutsOnce ? forwards.cut(read!.cache) : read!.cache;
-    return new Prefix(model, { tokens: prompt, cache, logits, changes: forwards.changes });
+    // What is cut later is put into codes then.
+    const cache = forwards.cutsLater && !forwards.cutsOnce ? read!.cache : forwards.cut(read!.cache);
+    return new Prefix(model, {
+      tokens: prompt,
+      cache,
+      logits,
+      changes: forwards.changes,
+      known: forwards.known(sequence),
+    });
   } finally {
     forwards.dispose();
   }

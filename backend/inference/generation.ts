@@ -9,6 +9,7 @@ import { checkSpeculative } from "./decoding/speculative.ts";
 import { type CheckedRun, Forwards, type StepListener } from "./forwards.ts";
 import type { UsedPolicy } from "./policies/choice.ts";
 import type { Condensation } from "./policies/condensation.ts";
+import type { Prefix } from "./prefix.ts";
 import { readPrompts } from "./reading.ts";
 
 /** A continuation, and what it took. */
@@ -59,6 +60,11 @@ export interface Generation {
   decodeMsPerToken: number;
   /** Logits of the first new token [d_vocab]. */
   logits: Float32Array;
+  /**
+   * What was read and written, where that was to be kept: the prompt and the new tokens, but for the last one unless a stop followed
+   * it. Of the caller, who disposes it.
+   */
+  prefix?: Prefix;
 }
 
 /** A prompt while it is continued. */
@@ -90,19 +96,23 @@ export async function continueAll(
   const forwards = new Forwards(model, sequences, options, onStep);
   let draft: Draft | undefined;
   let cache: KvCache | undefined;
+  let rows: readonly Row[] = [];
   try {
     const read = forwards.caches ? await readPrompts(forwards, sequences, options.prefix?.logits) : undefined;
     cache = read && forwards.cut(KvCache.join(read.map((prompt) => prompt.cache)));
     if (cache) forwards.condense(sequences, cache);
     const begun = read ?? forwards.step(sequences).map((logits) => ({ logits, at: performance.now() }));
-    const rows = bySequences(continuations, begun).map(([continuation, each]): Row => {
+    rows = bySequences(continuations, begun).map(([continuation, each]): Row => {
       const logits = continuation.combined(each.map(({ logits }) => logits));
       const at = Math.max(...each.map(({ at }) => at));
       return { continuation, first: logits, logits: [logits], proposals: [], prefillMs: at - began };
     });
     if (cache && options.speculative) draft = new Draft(model, continuations, options, cache);
-    await decode(rows, { forwards, cache, draft });
+    await decode(rows, { forwards, cache, draft, keep: options.keep === true });
     return rows.map(({ result }) => result!);
+  } catch (error) {
+    for (const { result } of rows) result?.prefix?.dispose();
+    throw error;
   } finally {
     draft?.dispose();
     cache?.dispose();
@@ -125,10 +135,12 @@ interface Way {
   readonly forwards: Forwards;
   readonly cache: KvCache | undefined;
   readonly draft: Draft | undefined;
+  /** Caches of rows outlive the run. */
+  readonly keep: boolean;
 }
 
 /** Runs a token of each row at a time, and what was drafted behind it, until all have ended. */
-async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Promise<void> {
+async function decode(rows: readonly Row[], { forwards, cache, draft, keep }: Way): Promise<void> {
   const began = performance.now();
   let active = rows;
   for (;;) {
@@ -156,6 +168,7 @@ async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Pr
         ...draftOf(row, r, draft),
       };
       row.result = resultOf(row, took / Math.max(1, row.continuation.chosen - 1), facts);
+      if (cache && keep) row.result.prefix = forwards.keep(row.continuation, cache, cached[r]![0]!, row.logits.at(-1)!);
     });
     const places = [...going.keys()].filter((r) => going[r]);
     if (places.length === 0) return;
@@ -166,7 +179,7 @@ async function decode(rows: readonly Row[], { forwards, cache, draft }: Way): Pr
     active = places.map((r) => active[r]!);
     // Lets a cancel or a progress display through between tokens.
     await forwards.turn();
-    step(active, { forwards, cache, draft });
+    step(active, { forwards, cache, draft, keep });
   }
 }
 

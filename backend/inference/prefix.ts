@@ -4,6 +4,7 @@ import { counted } from "../common/text.ts";
 import type { KvCache } from "../models/cache/kv-cache.ts";
 import type { Affine } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
+import type { Eviction } from "./policies/eviction.ts";
 
 /**
  * Tokens that a model has read: their keys and values, and what it says of the next token. Continuations fork it, so that it can
@@ -18,15 +19,21 @@ export class Prefix {
   readonly logits: Float32Array;
   /** The interventions that it was read under, as JSON. */
   readonly changes: string;
+  /** What a policy that goes on choosing knows of its tokens, owned by the prefix: for whoever goes on under the same. */
+  readonly known: Eviction | undefined;
   readonly #under: ReadonlyMap<string, Affine> | undefined;
 
   /** @param parts.cache owned by the prefix from here on */
-  constructor(model: Model, parts: Pick<Prefix, "tokens" | "cache" | "logits" | "changes">) {
+  constructor(
+    model: Model,
+    parts: Pick<Prefix, "tokens" | "cache" | "logits" | "changes"> & { readonly known?: Eviction | undefined },
+  ) {
     this.model = headModel(model);
     this.tokens = parts.tokens;
     this.cache = parts.cache;
     this.logits = parts.logits;
     this.changes = parts.changes;
+    this.known = parts.known;
     this.#under = model.changes;
   }
 
@@ -69,5 +76,6 @@ export class Prefix {
   /** Frees its keys and values; forks of them keep theirs. */
   dispose(): void {
     this.cache.dispose();
+    this.known?.dispose();
   }
 }

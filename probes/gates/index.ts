@@ -1,6 +1,7 @@
 import { type Registry, registry } from "../../backend/common/definitions/definition.ts";
 import type { GateMethod } from "../../backend/training/gates/method.ts";
 import { duoAttentionGates } from "./duo-attention.ts";
+import { locretHeads } from "./locret.ts";
 
 /** Everything that `headscope train-gates` trains. */
-export const gateMethods: Registry<GateMethod> = registry<GateMethod>("gate method", [duoAttentionGates]);
+export const gateMethods: Registry<GateMethod> = registry<GateMethod>("gate method", [duoAttentionGates, locretHeads]);

@@ -5,6 +5,8 @@ export interface Bench {
   rival: string;
   /** Largest ratio to the rival that meets the promise. */
   goal?: number;
+  /** Most that the ratio to a prediction may be away from 1, up or down: 0.2 for a fifth more, or 1 / 1.2. */
+  within?: number;
   /** Largest value that meets the promise, whatever the rival's is. */
   atMost?: number;
   /** Most pairs that are measured: for what takes long. */
@@ -26,6 +28,7 @@ export interface Row {
   rivalValue: number | null;
   ratio: number | null;
   goal?: number;
+  within?: number;
   atMost?: number;
   met: boolean | null;
 }
@@ -46,10 +49,21 @@ export async function measure(bench: Bench, repeats: number): Promise<Row> {
   const known = pairs.filter((pair): pair is [number, number] => pair[1] !== undefined);
   const rivalValue = known.length > 0 ? median(known.map(([, theirs]) => theirs)) : null;
   const ratio = known.length > 0 ? median(known.map(([ours, theirs]) => ours / theirs)) : null;
-  const { name, unit, rival, goal, atMost } = bench;
-  const met = atMost !== undefined ? value <= atMost : goal === undefined || ratio === null ? null : ratio <= goal;
-  const promise = { ...(goal === undefined ? {} : { goal }), ...(atMost === undefined ? {} : { atMost }) };
+  const { name, unit, rival, goal, within, atMost } = bench;
+  const met = verdictOf(bench, value, ratio);
+  const promise = {
+    ...(goal === undefined ? {} : { goal }),
+    ...(within === undefined ? {} : { within }),
+    ...(atMost === undefined ? {} : { atMost }),
+  };
   return { name, value, unit, rival, rivalValue, ratio, ...promise, met };
+}
+
+function verdictOf({ goal, within, atMost }: Bench, value: number, ratio: number | null): boolean | null {
+  if (atMost !== undefined) return value <= atMost;
+  if (ratio === null) return null;
+  if (within !== undefined) return Math.max(ratio, 1 / ratio) <= 1 + within;
+  return goal === undefined ? null : ratio <= goal;
 }
 
 async function rested<T>(run: () => T | Promise<T>): Promise<T> {
@@ -65,7 +79,8 @@ function median(values: number[]): number {
 export function line(row: Row): string {
   const figure = (value: number): string => value.toFixed(value < 10 ? 2 : 1);
   const rival = row.rivalValue === null ? "no rival here" : `${figure(row.rivalValue)} ${row.rival}`;
-  const goal = row.atMost !== undefined ? `at most ${row.atMost}` : row.goal?.toFixed(2);
+  const within = row.within === undefined ? undefined : `1 within ${100 * row.within} %`;
+  const goal = row.atMost !== undefined ? `at most ${row.atMost}` : (within ?? row.goal?.toFixed(2));
   const verdict = [
     row.ratio === null ? "" : `ratio ${row.ratio.toFixed(2)}`,
     goal === undefined ? "" : `(goal ${goal})`,

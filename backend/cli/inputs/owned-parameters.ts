@@ -17,7 +17,7 @@ export function ownedParameters(
     const owner = names.find((name) => key.startsWith(`${name}.`)) ?? only;
     if (owner === undefined)
       throw new HeadscopeError("usage", `parameter ${key} does not say whose it is`, {
-        remedy: `write ${names.map((name) => `${name}.${key}`).join(" or ")}`,
+        remedy: names.length === 0 ? "leave it out" : `write ${names.map((name) => `${name}.${key}`).join(" or ")}`,
         field: key,
       });
     params.get(owner)![key.startsWith(`${owner}.`) ? key.slice(owner.length + 1) : key] = value;

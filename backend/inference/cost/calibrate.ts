@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { open, rm } from "node:fs/promises";
-import { availableParallelism, cpus, tmpdir, totalmem } from "node:os";
+import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
@@ -15,7 +15,9 @@ import { KvCache } from "../../models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { forward } from "../../models/forward/forward.ts";
 import { Model } from "../../models/model.ts";
+import { availableMemory } from "../../models/sources/memory.ts";
 import { parameterLayout, weightsOver } from "../../models/weights/trainable.ts";
+import { initBackend } from "../../runtime/backend.ts";
 import { uploadBytes } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { type Device, HERE } from "./devices.ts";
@@ -25,8 +27,8 @@ import { layerParameters } from "./predict.ts";
 export interface Calibration {
   readonly config: ModelConfig;
   readonly weights: WeightType;
-  /** Form in which the kernels hold most of its weights. */
-  readonly format: FormatName;
+  /** Bytes of its weights by the form that the kernels hold them in. */
+  readonly formats: Readonly<Partial<Record<FormatName, number>>>;
   readonly cache: CacheKind;
   readonly signal?: AbortSignal | undefined;
 }
@@ -55,6 +57,7 @@ const REPEATS = 5;
  * @throws HeadscopeError (unsupported) without native kernels
  */
 export async function measureHere(calibration: Calibration): Promise<Device> {
+  await initBackend();
   if (!hasKernels())
     throw new HeadscopeError("unsupported", "this machine can't be measured: it has no native kernels", {
       remedy: "run headscope doctor, or give --device one of the table",
@@ -75,7 +78,7 @@ export async function measureHere(calibration: Calibration): Promise<Device> {
   return {
     name: HERE,
     title: `this machine: ${cpus()[0]?.model ?? process.arch}, ${availableParallelism()} cores, ${loadKernels().why}`,
-    memory: totalmem(),
+    memory: availableMemory(),
     rates: {
       weights: weights!,
       keys: keys!,
@@ -114,38 +117,50 @@ function decoding({ config, cache: kind }: Calibration): { layer: number; token:
 }
 
 /** Bytes of weights a second that a vector's products read, and weights a second that are made wide. */
-function products({ config, format, weights }: Calibration): { weights: number; widening: number } {
+function products({ config, formats }: Calibration): { weights: number; widening: number } {
   const width = 32 * Math.ceil(config.d_model / 32);
-  const rows = 16 * Math.floor(MATRIX / packedBytes(format, [16, width]));
-  const x = tf.randomNormal([1, width]);
-  try {
-    if (weights === "f32") {
-      const w = tf.randomNormal([rows, width]);
-      const took = typical(() => timed(() => multiplyRows(x, w)));
-      w.dispose();
-      return { weights: (4 * rows * width) / took, widening: Number.POSITIVE_INFINITY };
-    }
-    const matrix = randomMatrix(format, [rows, width]);
-    const took = typical(() => timed(() => matrix.apply(x)));
-    const { bytes } = matrix;
-    matrix.dispose();
-    const some = randomMatrix(format, [16 * Math.ceil(WIDENED / width / 16), width]);
-    const widening = (some.shape[0] * width) / typical(() => timed(() => some.widen()));
-    some.dispose();
-    return { weights: bytes / took, widening };
-  } finally {
-    x.dispose();
+  let [all, seconds, numbers, widening] = [0, 0, 0, 0];
+  for (const [name, bytes] of Object.entries(formats) as [FormatName, number][]) {
+    const rates = name === "f32" ? rowsRate(width) : packedRates(name, width);
+    const count = (bytes * 16 * width) / packedBytes(name, [16, width]);
+    all += bytes;
+    seconds += bytes / rates.bytes;
+    numbers += count;
+    widening += count / rates.widening;
   }
+  return { weights: all / seconds, widening: numbers / widening };
+}
+
+/** Of float32 rows as they lie, which nothing has to be made wide of. */
+function rowsRate(width: number): { bytes: number; widening: number } {
+  const rows = Math.floor(MATRIX / width / 4);
+  const [x, w] = [tf.randomNormal([1, width]), tf.randomNormal([rows, width])];
+  const took = typical(() => timed(() => multiplyRows(x, w)));
+  tf.dispose([x, w]);
+  return { bytes: (4 * rows * width) / took, widening: Number.POSITIVE_INFINITY };
+}
+
+function packedRates(format: FormatName, width: number): { bytes: number; widening: number } {
+  const x = tf.randomNormal([1, width]);
+  const matrix = constantMatrix(format, [16 * Math.floor(MATRIX / packedBytes(format, [16, width])), width]);
+  const took = typical(() => timed(() => matrix.apply(x)));
+  const { bytes } = matrix;
+  matrix.dispose();
+  x.dispose();
+  const some = constantMatrix(format, [16 * Math.ceil(WIDENED / width / 16), width]);
+  const widening = (some.shape[0] * width) / typical(() => timed(() => some.widen()));
+  some.dispose();
+  return { bytes: bytes / took, widening };
 }
 
 /** A matrix of one number: the time of a product does not depend on them. */
-function randomMatrix(format: FormatName, shape: readonly [number, number]): PackedMatrix {
+function constantMatrix(format: FormatName, shape: readonly [number, number]): PackedMatrix {
   const [rows, width] = shape;
   const { block = 32, minima, rowsOf, bits, zero = 0 } = formatOf(format);
   if (rowsOf !== undefined && bits > 8)
     return PackedMatrix.fromRows(format, new Uint8Array((rows * width * bits) / 8), shape);
   const codes = uploadBytes(new Uint8Array(rows * width).fill(1), [rows, width]);
-  const scales = tf.fill([rows, width / block], 0.01);
+  const scales = tf.fill([rows, width / block], 1 / 128);
   try {
     return PackedMatrix.fromCodes(format, { codes, scales, minima: minima ? scales : undefined, zero }, shape);
   } finally {
@@ -208,11 +223,12 @@ function hollow(config: ModelConfig): Partial<ModelConfig> {
   return { d_model: NARROW, d_mlp: NARROW, d_vocab: NARROW, ...uncut(config) };
 }
 
-/** The parts of a config that follow from others, taken out. */
-function uncut({ d_vocab_out, attn_types }: ModelConfig): Partial<ModelConfig> {
+/** Positions for what is timed, layers that reach all of them, and as few logits as token ids. */
+function uncut({ d_vocab_out }: ModelConfig): Partial<ModelConfig> {
   return {
+    n_ctx: 2 * MANY,
+    attn_types: new Array<"global">(DEEP).fill("global"),
     ...(d_vocab_out === undefined ? {} : { d_vocab_out: NARROW }),
-    ...(attn_types === undefined ? {} : { attn_types: new Array<"global">(DEEP).fill("global") }),
   };
 }
 

@@ -1,3 +1,4 @@
+import { brief, HeadscopeError } from "../../common/errors.ts";
 import type { CacheKind, WeightType } from "../../common/words.ts";
 
 /** Memory behind a device's own, to which keys, values and weights go that do not fit. */
@@ -93,3 +94,14 @@ export const DEVICES: readonly Device[] = SHEETS.map(({ memory, bandwidth, teraf
   weights: "bf16",
   cache: "f16",
 }));
+
+/** A device of the table; undefined for the machine at hand. @throws HeadscopeError `usage` with all names */
+export function deviceOf(name: string): Device | undefined {
+  const device = DEVICES.find((each) => each.name === name);
+  if (device !== undefined || name === HERE) return device;
+  throw new HeadscopeError("usage", `unknown device "${brief(name)}"`, {
+    remedy: `devices are ${[HERE, ...DEVICES.map((each) => each.name)].join(", ")}`,
+    field: "devices",
+    subject: name,
+  });
+}

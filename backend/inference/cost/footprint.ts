@@ -17,13 +17,13 @@ export interface RequestSize {
   readonly cache: CacheKind;
 }
 
-/** Keys and values of a request, and the attention over them: told without a run. */
+/** Keys and values of a request, and the attention over them: told without a run. The last new token leaves none, since nothing reads it. */
 export interface Footprint {
   /** Bytes of a token's keys and values in all heads. */
   readonly bytesPerToken: number;
-  /** Bytes allocated behind the last new token. */
+  /** Bytes allocated at the end. */
   readonly bytes: number;
-  /** Bytes that a new token reads, mean over the new tokens. */
+  /** Bytes that a new token reads, mean over those that are read behind the prompt. */
   readonly readBytes: number;
   /** Pairs of a query and a key that it reads, over layers and query heads: of the prompt. */
   readonly pairs: number;
@@ -31,7 +31,7 @@ export interface Footprint {
 
 /** Rows of one KV head under a choice. */
 interface HeadRows {
-  /** Behind the last new token, as memory is given. */
+  /** At the end, as memory is given. */
   readonly allocated: number;
   /** Read by the token in the middle of the new ones. */
   readonly read: number;
@@ -51,8 +51,9 @@ export function footprint(choice: Partial<PolicyChoice>, config: ModelConfig, si
     for (let head = 0; head < kvHeads; head++) {
       const window = windows?.[layer]?.[head];
       const rows = window ? streaming(window, choice.heads!, size) : full(counts[layer]!, choice, size);
+      const chosen = window ? rows.read : chosenOf(rows.read, choice, layer);
       allocated += rows.allocated;
-      read += Math.min(rows.read, local ?? Number.POSITIVE_INFINITY);
+      read += Math.min(chosen, local ?? Number.POSITIVE_INFINITY);
       pairs += local === undefined ? rows.pairs : Math.min(rows.pairs, reach(size.tokens, local));
     }
   }
@@ -80,7 +81,7 @@ function streaming(window: Window, { prefill, once }: NonNullable<PolicyChoice["
   const most = window.sink + window.recent;
   const pairs = prefill === "dense" ? reach(tokens) : reach(tokens, most);
   if (once) return { ...grown(Math.min(tokens, most), newTokens), pairs };
-  const length = tokens + newTokens;
+  const length = tokens + newTokens - 1;
   return { allocated: rowsAllocated(length, window), read: Math.min(tokens + middle(newTokens), most), pairs };
 }
 
@@ -89,18 +90,24 @@ function full(count: number, { tokens: choice }: Partial<PolicyChoice>, { tokens
   const pairs = reach(tokens);
   if (!slides) return { ...grown(count, newTokens), pairs };
   const most = kept(choice.params, tokens);
-  const length = Math.min(count + newTokens, most);
+  const length = Math.min(count + newTokens - 1, most);
   return { allocated: rowsAllocated(length), read: Math.min(count + middle(newTokens), most), pairs };
 }
 
 /** A head that holds so much of the prompt, and every new token. */
 function grown(count: number, newTokens: number): Omit<HeadRows, "pairs"> {
-  return { allocated: rowsAllocated(count + newTokens), read: count + middle(newTokens) };
+  return { allocated: rowsAllocated(count + newTokens - 1), read: count + middle(newTokens) };
 }
 
-/** Number of the token in the middle of the new ones, itself included. */
+/** Keys that a new token reads of those that a head holds, under a policy for reads. */
+function chosenOf(held: number, { reads }: Partial<PolicyChoice>, layer: number): number {
+  if (!reads || layer < Number(reads.params["dense"] ?? 0)) return held;
+  return Math.min(held, Math.max(kept(reads.params, held), reads.policy.least?.(reads.params) ?? 1));
+}
+
+/** Number of the token in the middle of those that are read behind the prompt, itself included. */
 function middle(newTokens: number): number {
-  return (newTokens + 1) / 2;
+  return (Math.max(1, newTokens - 1) + 1) / 2;
 }
 
 /** Query-key pairs of a causal prompt whose queries see so many keys at most. */

@@ -52,7 +52,8 @@ export function predict(model: CostModel, device: Device, request: RequestSize &
   const prefill = prefillSeconds(model, device, flops, read / rates.weights) + overhead;
   const excess = Math.min(read, Math.max(0, weightBytes - memory));
   const fetched = held.readBytes + excess;
-  const together = read / rates.weights + overhead + (concurrency * held.readBytes) / rates.keys;
+  const products = (2 * concurrency * usedParameters(config)) / rates.products;
+  const together = Math.max(read / rates.weights, products) + overhead + (concurrency * held.readBytes) / rates.keys;
   return {
     weightBytes,
     cacheBytes: held.bytes,
@@ -70,8 +71,12 @@ export function predict(model: CostModel, device: Device, request: RequestSize &
 
 /** Bytes of the weights that a token reads: of an embedding that is not the unembedding one row, which counts nothing. */
 function readWeights({ config, parameters, weightBytes }: CostModel): number {
-  const used = config.n_layers * layerParameters(config) + config.d_model * outputWidth(config);
-  return weightBytes * Math.min(1, used / parameters);
+  return weightBytes * Math.min(1, usedParameters(config) / parameters);
+}
+
+/** Parameters that a token is multiplied with: of the layers and of the unembedding. */
+function usedParameters(config: ModelConfig): number {
+  return config.n_layers * layerParameters(config) + config.d_model * outputWidth(config);
 }
 
 /** Parameters of a layer. */

@@ -26,7 +26,12 @@ const OPTIONS: Rules<ContextAwareOptions> = {
 /** @throws HeadscopeError (usage) where a prompt can't be read twice, with its context and without, or each row is looked at */
 export function checkContextAware(
   contextAware: ContextAwareOptions | undefined,
-  { prefix, speculative, onStep }: { prefix?: unknown; speculative?: unknown; onStep?: unknown },
+  {
+    prefix,
+    speculative,
+    onStep,
+    keep,
+  }: { prefix?: unknown; speculative?: unknown; onStep?: unknown; keep?: boolean | undefined },
 ): void {
   if (!contextAware) return;
   checkOptions("contextAware", contextAware, OPTIONS, ["without"]);
@@ -34,6 +39,7 @@ export function checkContextAware(
     new HeadscopeError("usage", `context-aware decoding is not for ${what}`, { remedy, field: "contextAware" });
   if (prefix) throw refuse("prompts behind a prefix, which would be the context of both", "give whole prompts");
   if (speculative) throw refuse("drafts, which are of one prompt", "leave one of the two out");
+  if (keep) throw refuse("what is kept, which is one prompt", "leave keep out");
   if (onStep) throw refuse("forwards that are looked at, which have rows of their own", "leave onStep out");
 }
 

@@ -4,9 +4,10 @@ import type { Definition } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { HeadMask } from "../../common/heads/mask.ts";
 import type { Prefill } from "../../common/words.ts";
+import type { CacheForm } from "../../models/cache/forms/form.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
-import type { SquareGrid, Squares } from "./blocks/squares.ts";
+import type { SquareGrid, Squares } from "./prompt/squares.ts";
 
 /** Moments from which on tokens go: once at the end of the prompt, or there and after every new token too. */
 export const MOMENTS = ["prefill", "decode"] as const;
@@ -56,6 +57,25 @@ export const readParameters = {
   dense: z.int().min(0).default(0).describe("first layers in which everything is read"),
 };
 
+/** The number of last tokens that a policy for the form leaves as they are. */
+export const recentParameter = {
+  recent: z
+    .int()
+    .min(0)
+    .default(128)
+    .describe(
+      "last tokens that stay as they are, at least: pages of 128 tokens are put into codes once they are whole",
+    ),
+};
+
+/** The numbers that share a scale in a policy for the form. */
+export const groupParameter = {
+  group: z
+    .literal([16, 32, 64, 128])
+    .default(32)
+    .describe("numbers that share a scale: of the keys tokens of a channel, of the values channels of a token"),
+};
+
 /** The number of first tokens that always stay. */
 export const sinksParameter = { sinks: z.int().min(0).default(4).describe("first tokens that always stay") };
 
@@ -91,6 +111,8 @@ export interface LayerView {
   readonly held: number;
   /** After the rotation [KV heads, held, d_head]; read when first asked for, as the values. */
   readonly keys: Tensor;
+  /** As they were before the rotation [KV heads, held, d_head]. */
+  readonly plainKeys: Tensor;
   /** [KV heads, held, d_head] */
   readonly values: Tensor;
   /** Of the keys [KV heads, held]. */
@@ -100,6 +122,8 @@ export interface LayerView {
   /** New tokens that have gone through the model, and most that there will be. */
   readonly step: number;
   readonly steps: number;
+  /** The policy's own, which its `prepare` has read. */
+  readonly prepared: unknown;
 }
 
 /** The queries that a policy looks at. */
@@ -128,7 +152,9 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
   complete?(params: z.output<S>): z.output<S>;
   /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
   least?(params: z.output<S>): number;
-  /** Reads what it needs, before a model is loaded; `countsByHead` gets it. */
+  /** True where it looks at all KV heads of a layer, so that none can stream. */
+  readonly whole?: boolean;
+  /** Reads what it needs, before a model is loaded; views have it, and `countsByHead` gets it. */
   prepare?(params: z.output<S>): Promise<unknown>;
   /** Insists that it suits a model. @throws HeadscopeError */
   check?(model: Model, params: z.output<S>, prepared: unknown): void;
@@ -320,6 +346,8 @@ export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyD
    * Runs in a tidy.
    */
   condense?(prompt: HeldPrompt, params: z.output<S>): Condensed;
+  /** Codes that whole pages are put into, behind the recent tokens: at the end of the prompt, and as new tokens come. */
+  form?(params: z.output<S>): CacheForm;
 }
 
 /** A way to hold or to read less of what a model has read. */

@@ -89,9 +89,10 @@ async function preparedOf(policy: Policy, params: Record<string, unknown>): Prom
 }
 
 /** @throws HeadscopeError (usage) for policies that don't work on one another's results */
-function checkTogether({ tokens, reads, form }: Omit<PolicyChoice, "used">): void {
+function checkTogether({ heads, tokens, reads, form }: Omit<PolicyChoice, "used">): void {
   const refuse = (why: string, remedy: string, names = [tokens, reads].map((each) => each?.policy.name)) =>
     new HeadscopeError("usage", `${names.join(" and ")} can't go together: ${why}`, { remedy, field: "policies" });
+  if (heads && tokens?.policy.whole) throw seesAll(tokens.policy.name);
   const other = tokens ?? reads;
   if (form?.policy.condense && other)
     throw refuse(
@@ -99,6 +100,11 @@ function checkTogether({ tokens, reads, form }: Omit<PolicyChoice, "used">): voi
       "leave one of them out",
       [other.policy.name, form.policy.name],
     );
+  if (tokens?.params.when === "decode" && form)
+    throw refuse("tokens that share a scale can't go one by one", `leave out when=decode of ${tokens.policy.name}`, [
+      tokens.policy.name,
+      form.policy.name,
+    ]);
   if (!tokens || !reads) return;
   const [first, second] = [tokens.policy.name, reads.policy.name];
   if (tokens.params.when === "decode")
@@ -111,6 +117,14 @@ function checkTogether({ tokens, reads, form }: Omit<PolicyChoice, "used">): voi
       `${first} leaves more in some KV heads than in others, and ${second} chooses among as many in each`,
       "leave one of them out",
     );
+}
+
+/** The error for a policy that looks at all KV heads of a layer, of which some stream. */
+export function seesAll(policy: string): HeadscopeError {
+  return new HeadscopeError("usage", `${policy} looks at all KV heads of a layer together, and some of them stream`, {
+    remedy: "leave the mask or the policy for heads out",
+    field: "policies",
+  });
 }
 
 /** @throws HeadscopeError (usage) for a ratio beside a budget, and a budget below what always stays */

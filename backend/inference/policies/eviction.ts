@@ -6,7 +6,7 @@ import type { Window } from "../../models/transformer/attention.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { QueriesSeen } from "./base.ts";
-import type { TokenChoice } from "./choice.ts";
+import { seesAll, type TokenChoice } from "./choice.ts";
 import { countsOf } from "./counts.ts";
 import { rerotate } from "./rerotation.ts";
 import { CacheView, type LayerPlace } from "./view.ts";
@@ -17,6 +17,8 @@ export interface EvictionExtent {
   readonly tokens: number;
   /** Most new tokens behind it. */
   readonly steps: number;
+  /** True where what it knows is to outlive the run, also if nothing is to go yet. */
+  readonly goesOn?: boolean | undefined;
   /** By layer and KV head, windows of heads that stream, now or once the prompt is read. */
   readonly windows?: readonly (readonly (Window | undefined)[])[] | undefined;
 }
@@ -35,6 +37,7 @@ export class Eviction {
 
   constructor(model: Model, choice: TokenChoice, extent: EvictionExtent) {
     const { policy, params } = choice;
+    if (policy.whole && extent.windows?.flat().some((window) => window !== undefined)) throw seesAll(policy.name);
     this.#model = model;
     this.#choice = choice;
     this.#extent = extent;
@@ -43,10 +46,16 @@ export class Eviction {
   }
 
   /** An eviction of the same prompt with another budget of the same policy, which knows what this one knows by now. */
-  fork(choice: TokenChoice): Eviction {
-    const forked = new Eviction(this.#model, choice, this.#extent);
+  fork(choice: TokenChoice, extent: EvictionExtent = this.#extent): Eviction {
+    const forked = new Eviction(this.#model, choice, extent);
     for (const [layer, state] of this.#states.entries()) if (state) forked.#states[layer] = tf.keep(state.clone());
     return forked;
+  }
+
+  /** Tells whether it sees what a choice would see, whatever their budgets. */
+  knows({ policy, params }: TokenChoice): boolean {
+    const { policy: own, params: given } = this.#choice;
+    return policy.name === own.name && JSON.stringify(withoutBudget(params)) === JSON.stringify(withoutBudget(given));
   }
 
   /** True where tokens also go behind the prompt. */
@@ -104,7 +113,8 @@ export class Eviction {
 
   /** True where anything is to go at all. */
   get #evicts(): boolean {
-    const { tokens, steps } = this.#extent;
+    const { tokens, steps, goesOn } = this.#extent;
+    if (goesOn && this.decodes) return true;
     return this.#counts.flat().some((count) => count < tokens + (this.decodes ? steps : 0));
   }
 
@@ -164,8 +174,13 @@ export class Eviction {
       prompt: this.#extent.tokens,
       step: this.#step,
       steps: this.#extent.steps,
+      prepared: this.#choice.prepared,
     });
   }
+}
+
+function withoutBudget({ ratio: _, budget: __, ...others }: TokenChoice["params"]): Record<string, unknown> {
+  return others;
 }
 
 /** The best scores' places by KV head. @param scores [KV heads, held] @param counts by KV head */

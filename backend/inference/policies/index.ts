@@ -1,14 +1,18 @@
 import { type Registry, registry } from "../../common/definitions/definition.ts";
 import type { Policy, TokenPolicy } from "./base.ts";
 import { aShape } from "./blocks/a-shape.ts";
-import { shadowkv } from "./forms/shadowkv.ts";
-import { xkv } from "./forms/xkv.ts";
 import { flexprefill } from "./blocks/flexprefill.ts";
+import { hyperattention } from "./blocks/hyperattention.ts";
 import { longgen } from "./blocks/longgen.ts";
 import { minference } from "./blocks/minference.ts";
 import { s2Attention } from "./blocks/s2-attention.ts";
 import { triShape } from "./blocks/tri-shape.ts";
 import { xattention } from "./blocks/xattention.ts";
+import { kivi } from "./forms/kivi.ts";
+import { kvquant } from "./forms/kvquant.ts";
+import { minifloat } from "./forms/minifloat.ts";
+import { shadowkv } from "./forms/shadowkv.ts";
+import { xkv } from "./forms/xkv.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
 import { actqkv } from "./reads/actqkv.ts";
@@ -23,6 +27,7 @@ import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
+import { locret } from "./tokens/locret.ts";
 import { observedAttention } from "./tokens/observed-attention.ts";
 import { pyramidkv } from "./tokens/pyramidkv.ts";
 import { random } from "./tokens/random.ts";
@@ -54,10 +59,12 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   xattention,
   flexprefill,
   s2Attention,
+  hyperattention,
   longgen,
   ...SCORING,
   pyramidkv,
   headkv,
+  locret,
   adakv(SCORING),
   quest,
   tokenSelect,
@@ -66,4 +73,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   squeezedAttention,
   xkv,
   shadowkv,
+  kivi,
+  kvquant,
+  minifloat,
 ]);

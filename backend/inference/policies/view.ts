@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { keyRotation, turnBack } from "../../models/cache/forms/rotation.ts";
 import type { KvCache } from "../../models/cache/kv-cache.ts";
 import type { Model } from "../../models/model.ts";
 import { normaliseHeads } from "../../models/transformer/block.ts";
@@ -29,6 +30,7 @@ export class CacheView implements LayerView {
   readonly length: number;
   readonly step: number;
   readonly steps: number;
+  readonly prepared: unknown;
   /** Positions by KV head, ascending. */
   readonly places: readonly (readonly number[])[];
   readonly #model: Model;
@@ -40,7 +42,7 @@ export class CacheView implements LayerView {
     model: Model,
     place: LayerPlace,
     queries: LayerQueries,
-    progress: Pick<LayerView, "prompt" | "step" | "steps">,
+    progress: Pick<LayerView, "prompt" | "step" | "steps" | "prepared">,
   ) {
     const { cache, row, layer, heads } = place;
     this.#model = model;
@@ -51,6 +53,7 @@ export class CacheView implements LayerView {
     this.prompt = progress.prompt;
     this.step = progress.step;
     this.steps = progress.steps;
+    this.prepared = progress.prepared;
     this.places = heads.map((head) => cache.positions(layer, row, head));
   }
 
@@ -68,6 +71,10 @@ export class CacheView implements LayerView {
 
   get keys(): Tensor {
     return this.#held("keys");
+  }
+
+  get plainKeys(): Tensor {
+    return this.#once("plain keys", () => this.#turnedBack());
   }
 
   get values(): Tensor {
@@ -90,6 +97,14 @@ export class CacheView implements LayerView {
       this.#made.set("values", tf.stack(read.map(({ values }) => values)));
     }
     return this.#made.get(part)!;
+  }
+
+  #turnedBack(): Tensor {
+    const rotation = keyRotation(this.config, this.layer);
+    if (!rotation) return tf.clone(this.keys);
+    const plain = (this.keys.dataSync() as Float32Array).slice();
+    turnBack(plain, this.places.flat(), rotation.turns);
+    return tf.tensor(plain, this.keys.shape);
   }
 
   #readQueries(): Tensor {

@@ -323,6 +323,20 @@ export class HeadCache {
     return this.#origins;
   }
 
+  /** The position behind those of the first `tokens`. @param skipped tokens left out by a new numbering */
+  endOf(tokens: number, skipped: number): number {
+    const end = this.#origins.findIndex((token) => token >= tokens);
+    return end >= 0 ? end : tokens - skipped;
+  }
+
+  /** Leaves the positions up to `end` empty, behind what a truncation has left of positions that were numbered anew. */
+  countOn(end: number): void {
+    const held = this.#placed;
+    this.#kept = held > 0 ? [{ slot: 0, position: 0, count: held }] : [];
+    this.#end = end;
+    this.#placed = end;
+  }
+
   /** The tokens that it holds, ascending: positions where none were numbered anew. @param skipped tokens left out by that */
   origins(length: number, skipped: number): number[] {
     const positions = positionsOf(this.runs(length)).sort((a, b) => a - b);
@@ -335,7 +349,8 @@ export class HeadCache {
    */
   truncate(length: number, to: number): void {
     if (to >= length) return;
-    this.checkTruncation(length, to);
+    this.checkTruncation(length);
+    this.#origins = this.#origins.slice(0, to);
     this.#kept = this.#kept.flatMap((run) => overlap(run, 0, to));
     this.#end = Math.min(this.#end, to);
     this.#placed = Math.min(this.#placed, to);
@@ -344,11 +359,7 @@ export class HeadCache {
   }
 
   /** @throws as `truncate` */
-  checkTruncation(length: number, to: number): void {
-    if (to < this.#origins.length)
-      throw new HeadscopeError("unsupported", "a head can't be taken back among tokens whose positions are new", {
-        remedy: "fork the cache before tokens go, and go on from the fork",
-      });
+  checkTruncation(length: number): void {
     if (!this.window || length <= this.window.sink + this.window.recent) return;
     throw new HeadscopeError("unsupported", "a streaming head that has let positions go can't be taken back", {
       remedy: "fork the cache while it is short, and go on from the fork",

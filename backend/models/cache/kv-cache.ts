@@ -182,6 +182,11 @@ export class KvCache {
     }
   }
 
+  /** True where a KV head has a row that stands for several tokens. */
+  get summarises(): boolean {
+    return this.#rows.some(({ heads }) => heads.flat().some(({ summarised }) => summarised > 0));
+  }
+
   /** Bytes allocated for keys and values; pages that forks share count in each. */
   get bytes(): number {
     return this.#rows.flatMap(({ heads }) => heads.flat()).reduce((sum, head) => sum + head.bytes, 0);
@@ -300,21 +305,28 @@ export class KvCache {
   }
 
   /**
-   * Forgets what lies behind the first `length` tokens, of every row or by row.
+   * Forgets what lies behind the first `length` tokens, of every row or by row. Where positions were numbered anew the next token
+   * comes right behind the longest head.
    * @throws HeadscopeError (usage) for lengths that cannot be, (unsupported) where a streaming head has let go of what it would hold
-   *   then, or among tokens whose positions were numbered anew; nothing is changed
+   *   then; nothing is changed
    */
   truncate(length: number | readonly number[]): void {
     checkOptions("truncate", { length }, { length: this.#eachRow }, ["length"]);
     const shortened = this.#rows
-      .map((row, r) => ({ row, to: byRow(length, r) - row.skipped }))
-      .filter(({ row, to }) => to < row.length);
-    const each = (change: (head: HeadCache, length: number, to: number) => void): void => {
-      for (const { row, to } of shortened) for (const head of row.heads.flat()) change(head, row.length, to);
-    };
-    each((head, from, to) => head.checkTruncation(from, to));
-    each((head, from, to) => head.truncate(from, to));
-    for (const { row, to } of shortened) row.length = to;
+      .map((row, r) => ({ row, tokens: byRow(length, r) }))
+      .filter(({ row, tokens }) => tokens < row.length + row.skipped);
+    for (const { row } of shortened) for (const head of row.heads.flat()) head.checkTruncation(row.length);
+    for (const { row, tokens } of shortened) {
+      const heads = row.heads.flat();
+      const ends = heads.map((head) => head.endOf(tokens, row.skipped));
+      const to = Math.max(...ends);
+      heads.forEach((head, i) => {
+        head.truncate(row.length, ends[i]!);
+        if (ends[i]! < to) head.countOn(to);
+      });
+      row.length = to;
+      row.skipped = tokens - to;
+    }
   }
 
   /** Forgets, of one KV head, all positions but those given. @throws HeadscopeError (usage) for positions that it does not hold */

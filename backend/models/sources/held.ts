@@ -28,6 +28,12 @@ function heldAs(checkpoint: Pick<Checkpoint, "tensors">, part: Part, { weights, 
   return packed === undefined || packed === "f32" ? "f32" : { packed };
 }
 
+/** The kernels' form of a matrix; float32 where they don't hold it. */
+export function heldFormat(checkpoint: Pick<Checkpoint, "tensors">, part: Part, holding: Holding): FormatName {
+  const held = heldAs(checkpoint, part, holding);
+  return typeof held === "object" ? held.packed : "f32";
+}
+
 /** The codes of a type; undefined of plain numbers. */
 const blocksOf = (type: string) => QUANTISATIONS.find(({ name }) => name === type)?.narrow;
 

@@ -2,11 +2,12 @@ import { readFileSync } from "node:fs";
 import { freemem } from "node:os";
 import { HeadscopeError } from "../../common/errors.ts";
 import { WEIGHT_TYPES, type WeightType } from "../../common/words.ts";
+import type { FormatName } from "../../kernels/formats.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Part, Parts, Piece } from "../families/family.ts";
 import { pieceRows } from "../families/parts.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
-import { heldBytes } from "./held.ts";
+import { heldBytes, heldFormat } from "./held.ts";
 
 /** The memory that a model takes, in bytes, told from a checkpoint's header. */
 export interface MemoryEstimate {
@@ -14,6 +15,8 @@ export interface MemoryEstimate {
   readonly parameters: number;
   /** The weights as they are held. */
   readonly weights: Readonly<Record<WeightType, number>>;
+  /** Bytes of the q8 weights by the form that the kernels hold them in. */
+  readonly q8Formats: Readonly<Partial<Record<FormatName, number>>>;
   /** The most that loading and a short forward need at once, the weights included. Caches and activations come on top. */
   readonly peak: Readonly<Record<WeightType, number>>;
 }
@@ -40,9 +43,12 @@ export function estimateMemory(
     layer,
     4 * (all.find(({ name }) => name === "unembed") ?? all.find(({ name }) => name === "embed"))!.elements,
   );
+  const q8Formats: Partial<Record<FormatName, number>> = {};
+  for (const { format, q8 } of all) q8Formats[format] = (q8Formats[format] ?? 0) + q8;
   return {
     parameters,
     weights,
+    q8Formats,
     peak: {
       f32: weights.f32 + most((part) => part.stored + 4 * part.elements),
       q8:
@@ -74,6 +80,7 @@ function sizes(part: Part, checkpoint: Pick<Checkpoint, "tensors">, kernels: boo
     stored: Math.max(...part.map(({ tensor }) => checkpoint.tensors.get(tensor)!.bytes)),
     bf16: held("bf16"),
     q8: held("q8"),
+    format: part[0]!.shape.length > 1 ? heldFormat(checkpoint, part, { weights: "q8", kernels }) : ("f32" as const),
   };
 }
 
@@ -119,7 +126,12 @@ function parseSize(text: string): number {
  * @param available bytes that may be taken
  * @throws HeadscopeError "unsupported" with the estimate, what is available, and the ways that would fit
  */
-export function checkMemory(path: string, estimate: MemoryEstimate, type: WeightType, available: number): void {
+export function checkMemory(
+  path: string,
+  estimate: Omit<MemoryEstimate, "q8Formats">,
+  type: WeightType,
+  available: number,
+): void {
   if (estimate.peak[type] <= available) return;
   const fitting = WEIGHT_TYPES.filter(
     (other) => estimate.peak[other] <= available && estimate.weights[other] < estimate.weights[type],

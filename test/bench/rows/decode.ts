@@ -1,3 +1,4 @@
+import type { HeadMask } from "../../../backend/common/heads/mask.ts";
 import { type MaskMeaning, meaningOf } from "../../../backend/common/heads/meaning.ts";
 import type { Activations, CacheKind, WeightType } from "../../../backend/common/words.ts";
 import { generateBatch } from "../../../backend/inference/generate.ts";
@@ -109,16 +110,21 @@ function together(setting: Setting, lengths: readonly number[], activations: Act
 
 /** By layer and KV head: every fourth is full, the others keep 64 + 256 tokens. */
 export function quarterWindows(config: ModelConfig): MaskMeaning["windows"] {
+  return meaningOf(quarterMask(config)).windows;
+}
+
+/** The mask of these heads. */
+export function quarterMask(config: ModelConfig): HeadMask {
   const { n_layers, n_heads, n_key_value_heads: G } = config;
   const kvHeads = Array.from({ length: n_layers }, (_, l) =>
     Array.from({ length: G }, (_, g) => ((l * G + g) % 4 === 0 ? ("retrieval" as const) : ("streaming" as const))),
   );
-  return meaningOf({
+  return {
     format: "headscope.head-mask/1",
     model: { ref: MODEL, layers: n_layers, heads: n_heads, kvHeads: G },
     kvHeads,
     sink: 64,
     recent: 256,
     source: "user",
-  }).windows;
+  };
 }

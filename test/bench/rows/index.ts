@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import type { Bench } from "../measure.ts";
 import type { Setting } from "../setting.ts";
 import { circuitRows } from "./circuits.ts";
+import { costRows } from "./cost.ts";
 import { decodeRows } from "./decode.ts";
 import { forwardRows } from "./forward.ts";
 import { kernelRows } from "./kernels.ts";
@@ -11,7 +12,7 @@ import { memoryRows } from "./memory.ts";
 /** All figures but those of training. */
 export function allRows(setting: Setting): Bench[] {
   const help = { name: "headscope --help", unit: "ms", rival: "300 ms", goal: 1, ours: timeHelp, theirs: () => 300 };
-  const groups = [forwardRows, decodeRows, circuitRows, memoryRows, kernelRows];
+  const groups = [forwardRows, decodeRows, circuitRows, memoryRows, kernelRows, costRows];
   return [...groups.flatMap((group) => group(setting)), help];
 }
 

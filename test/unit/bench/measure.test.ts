@@ -27,6 +27,18 @@ describe("a row of the bench", () => {
     expect((await measure(open, 5)).met).toBeNull();
   });
 
+  it.each([
+    [1.19, true],
+    [0.84, true],
+    [1.21, false],
+    [0.82, false],
+  ])("is met within a fifth of a prediction, up or down: %d", async (ratio, met) => {
+    const bench: Bench = { ...named, within: 0.2, once: true, ours: values(ratio * 50), theirs: values(50) };
+    const row = await measure(bench, 5);
+    expect(row.met).toBe(met);
+    expect(line(row)).toContain("(goal 1 within 20 %)");
+  });
+
   it("takes no more pairs than it says", async () => {
     let runs = 0;
     const ours = (): number => ++runs;

@@ -1,18 +1,12 @@
 import { z } from "zod";
 import type { BlockPolicy } from "../base.ts";
-import { Squares } from "./squares.ts";
+import { inShape, Squares } from "../prompt/squares.ts";
 
 /** Parameters of the first and the nearest keys that every query of a prompt reads. */
 export const shapeParameters = {
   sinks: z.int().min(0).default(100).describe("first tokens that every query reads"),
   local: z.int().min(1).default(800).describe("last tokens that every query reads, its own included"),
 };
-
-/** The squares with any of the first `sinks` positions, or of the last `local` up to one of their queries. */
-export function inShape(squares: Squares, { sinks, local }: { sinks: number; local: number }) {
-  return (row: number, column: number): boolean =>
-    column * squares.side < sinks || squares.first(row) - ((column + 1) * squares.side - 1) < local;
-}
 
 const parameters = z.object(shapeParameters);
 

@@ -1,8 +1,16 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import type { BlockPolicy } from "../base.ts";
-import { diagonalSums, falling, lateAttention, products, type Scored, stretchMeans, stretchSums } from "./scores.ts";
-import { Squares } from "./squares.ts";
+import {
+  diagonalSums,
+  falling,
+  lateAttention,
+  products,
+  type Scored,
+  stretchMeans,
+  stretchSums,
+} from "../prompt/scores.ts";
+import { Squares } from "../prompt/squares.ts";
 
 const parameters = z.object({
   gamma: z.number().gt(0).max(1).default(0.9).describe("share of the last queries' attention that is covered"),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { BlockPolicy } from "../base.ts";
-import { Squares } from "./squares.ts";
+import { Squares } from "../prompt/squares.ts";
 
 const parameters = z.object({
   sinks: z.int().min(0).default(1).describe("first squares of 64 tokens that every query reads"),

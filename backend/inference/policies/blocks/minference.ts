@@ -3,8 +3,8 @@ import { fileParameter } from "../../../common/definitions/parameters.ts";
 import { checkModel, headModel } from "../../../common/heads/model.ts";
 import { readPatterns, type SparsePatterns } from "../../../heads/patterns.ts";
 import type { BlockPolicy } from "../base.ts";
-import { LayerPatterns } from "./patterns.ts";
-import { Squares } from "./squares.ts";
+import { LayerPatterns } from "../prompt/patterns.ts";
+import { Squares } from "../prompt/squares.ts";
 
 /** Share of the prompt that a head without a pattern of its own has as columns, and as distances. */
 const [VERTICAL, SLASH] = [1 / 32, 1 / 16];

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { BlockPolicy } from "../base.ts";
-import { Squares } from "./squares.ts";
+import { Squares } from "../prompt/squares.ts";
 
 const parameters = z.object({
   local: z.int().min(1).default(8).describe("last squares of 64 tokens that every query reads, its own included"),

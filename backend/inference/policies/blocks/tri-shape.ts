@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { BlockPolicy } from "../base.ts";
-import { inShape, shapeParameters } from "./a-shape.ts";
-import { Squares } from "./squares.ts";
+import { inShape, Squares } from "../prompt/squares.ts";
+import { shapeParameters } from "./a-shape.ts";
 
 const parameters = z.object({
   ...shapeParameters,

@@ -2,8 +2,8 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import type { BlockPolicy } from "../base.ts";
-import { falling, products, type Scored } from "./scores.ts";
-import { Squares } from "./squares.ts";
+import { falling, products, type Scored } from "../prompt/scores.ts";
+import { Squares } from "../prompt/squares.ts";
 
 const parameters = z.object({
   stride: z

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { generate, readPrefix } from "../../../../backend/inference/generate.ts";
+import { generate } from "../../../../backend/inference/generate.ts";
 import { choosePolicies } from "../../../../backend/inference/policies/choice.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
@@ -73,14 +73,9 @@ describe("what a prompt shows", () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  it("is refused where nothing is cached, and behind a prefix", async () => {
+  it("is refused where nothing is cached", async () => {
     const policies = [{ name: "tova" }];
     expect(await errorOf(generate(model, { tokens: TOKENS, policies, useCache: false }))).toEqual(refused("usage"));
-    const prefix = await readPrefix(model, { tokens: TOKENS });
-    expect(await errorOf(generate(model, { prefix, tokens: [1], policies }))).toEqual(
-      refused("usage", { field: ["policies", "prefix"] }),
-    );
-    prefix.dispose();
   });
 });
 

@@ -39,6 +39,8 @@ function kept(section: Decoding, policy: TokenPolicy, params: Record<string, unk
     const view: LayerView = {
       ...{ config, layer: 0, prompt: tokens, length, kvHeads, held, step, steps },
       keys: tf.gather(k, places, 1, 1),
+      plainKeys: tf.gather(k, places, 1, 1),
+      prepared: undefined,
       values: tf.gather(drawn(section, "v"), places, 1, 1),
       positions: tf.cast(places, "float32"),
       queries: tf.slice(q, [0, first, 0], [heads, count, width]),

@@ -26,17 +26,13 @@ afterAll(() => model.dispose());
 
 /** Parameters under which a prompt of 610 tokens reads a part, for whichever policy has them. */
 const SMALL: Record<string, unknown> = {
-  sinks: 1,
-  local: 2,
-  last: 1,
-  stride: 4,
-  threshold: 0.4,
-  gamma: 0.3,
-  vertical: 64,
-  slash: 64,
+  ...{ sinks: 1, local: 2, last: 1, stride: 4, threshold: 0.4, gamma: 0.3, vertical: 64, slash: 64 },
+  ...{ block: 16, samples: 16, exact: 100 },
 };
 /** Parameters under which it reads all. */
-const ALL: Record<string, unknown> = { sinks: 700, local: 700, threshold: 1, gamma: 1, vertical: 700, slash: 700 };
+const ALL: Record<string, unknown> = {
+  ...{ sinks: 700, local: 700, threshold: 1, gamma: 1, vertical: 700, slash: 700, exact: 700 },
+};
 
 const names = policies
   .list()

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../../backend/common/heads/model.ts";
 import { createScores, writeMask, writeScores } from "../../../../backend/heads/files.ts";
+import { writeGates } from "../../../../backend/heads/gate-files.ts";
 import { type GenerateOptions, generate } from "../../../../backend/inference/generate.ts";
 import type { Generation } from "../../../../backend/inference/generation.ts";
 import type { Policy } from "../../../../backend/inference/policies/base.ts";
@@ -15,6 +16,7 @@ import { rowsAllocated } from "../../../../backend/models/cache/head-cache.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
+import { trainGates } from "../../../../probes/gates/train.ts";
 import { kernelsHere } from "../../../helpers/kernels/here.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 
@@ -22,6 +24,7 @@ const { ready } = await kernelsHere();
 const folder = mkdtempSync(join(tmpdir(), "headscope-policies-"));
 const mask = join(folder, "mask.json");
 const scores = join(folder, "scores.json");
+const heads = join(folder, "heads.safetensors");
 const NEW = 5;
 const TOKENS = randomTokens(1, 43, 96, 5)[0]!;
 let model: Model;
@@ -32,6 +35,7 @@ beforeAll(async () => {
   const values = [[0.1, 0.5, 0, 0.2, 0.9, 0.3], [0, 0.1, 0, 0, 0, 0.4], [0.7, 0.1, 0.2, 0, 0, 0.1]]; // biome-ignore format: a table
   const metrics = { retrieval: { axis: "heads" as const, values } };
   await writeScores(scores, createScores({ model: headModel(model), probe: "retrieval", params: {}, metrics }));
+  await writeGates(heads, await trainGates(model, "locret", { num_steps: 1, hidden: 4 }));
   await generate(model, { tokens: [1] }); // makes the tables of rotations, which the model keeps
 });
 afterAll(() => {
@@ -40,7 +44,17 @@ afterAll(() => {
 });
 
 /** Parameters that suit a prompt of 43 tokens, for whichever policy has them. */
-const SMALL: Record<string, unknown> = { window: 6, kernel: 3, sinks: 2, future: 8, mask, scores, prefill: "dense" };
+const SMALL: Record<string, unknown> = {
+  window: 6,
+  kernel: 3,
+  sinks: 2,
+  future: 8,
+  mask,
+  scores,
+  prefill: "dense",
+  heads,
+  stabilizers: 6,
+};
 /** Beside them, for policies that choose what is read. */
 const SMALL_READS: Record<string, unknown> = {
   ...SMALL,
@@ -74,7 +88,7 @@ function settings({
 }
 const all = policies
   .list()
-  .filter(({ chooses }) => chooses !== "blocks")
+  .filter(({ chooses }) => chooses !== "blocks" && (chooses !== "form" || ready))
   .flatMap(settings);
 
 /** A generation and the logits of each of its steps. */

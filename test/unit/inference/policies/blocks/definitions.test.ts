@@ -5,11 +5,11 @@ import type { BlockPolicy, PromptView } from "../../../../../backend/inference/p
 import { aShape } from "../../../../../backend/inference/policies/blocks/a-shape.ts";
 import { flexSquares } from "../../../../../backend/inference/policies/blocks/flexprefill.ts";
 import { fullLayers, longgen } from "../../../../../backend/inference/policies/blocks/longgen.ts";
-import { LayerPatterns, recallOf } from "../../../../../backend/inference/policies/blocks/patterns.ts";
 import { s2Attention } from "../../../../../backend/inference/policies/blocks/s2-attention.ts";
-import type { Squares } from "../../../../../backend/inference/policies/blocks/squares.ts";
 import { triShape } from "../../../../../backend/inference/policies/blocks/tri-shape.ts";
 import { antidiagonalScores, coveringSquares } from "../../../../../backend/inference/policies/blocks/xattention.ts";
+import { LayerPatterns, recallOf } from "../../../../../backend/inference/policies/prompt/patterns.ts";
+import type { Squares } from "../../../../../backend/inference/policies/prompt/squares.ts";
 import { initBackend } from "../../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../../backend/runtime/tf.ts";
 import { smallConfig } from "../../../../helpers/models.ts";

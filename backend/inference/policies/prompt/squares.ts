@@ -117,3 +117,9 @@ export class Squares implements SquareGrid {
     return { read, shape: [this.heads, down, across] };
   }
 }
+
+/** The squares with any of the first `sinks` positions, or of the last `local` up to one of their queries. */
+export function inShape(squares: Squares, { sinks, local }: { sinks: number; local: number }) {
+  return (row: number, column: number): boolean =>
+    column * squares.side < sinks || squares.first(row) - ((column + 1) * squares.side - 1) < local;
+}

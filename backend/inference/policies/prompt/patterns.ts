@@ -1,8 +1,7 @@
 import type { SparsePattern } from "../../../heads/patterns.ts";
 import { tf } from "../../../runtime/tf.ts";
-import { inShape } from "./a-shape.ts";
 import { falling, lateAttention, products, type Scored, stretchMeans, stretchSums } from "./scores.ts";
-import { Squares } from "./squares.ts";
+import { inShape, Squares } from "./squares.ts";
 import { addVerticalSlash, chooseVerticalSlash, type LateSquares, lateSquares } from "./vertical-slash.ts";
 
 /** A shape of sparse attention and its two sizes, as a pattern file has them. */
