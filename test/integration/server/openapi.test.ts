@@ -3,9 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { Journal } from "../../../backend/evaluation/journal.ts";
+import { writeEvaluation } from "../../../backend/evaluation/write.ts";
 import { createReport, writeReport } from "../../../backend/reports/report.ts";
 import { routes } from "../../../backend/server/routes/index.ts";
 import { buildCli } from "../../helpers/cli.ts";
+import { evaluatedPoint, policyEvaluationOf } from "../../helpers/evaluations.ts";
 import { document, operationOf, operations } from "../../helpers/servers/answers.ts";
 import { openServer, type TestServer } from "../../helpers/servers/api.ts";
 
@@ -285,6 +288,14 @@ describe("answers are as their schemas say", () => {
     await ask("GET", `/api/experiments/abrupt-learning/report?id=${reports[0]}`);
     await ask("GET", `/api/experiments/abrupt-learning/comparison?first=${reports[0]}&second=${reports[1]}`);
     await ask("GET", `/api/experiments/abrupt-learning/report.html?id=${reports[0]}`);
+    const evaluation = policyEvaluationOf([evaluatedPoint()]);
+    const folder = join(server.folder, "evaluations", "mine-0");
+    await Journal.open(folder, evaluation.model, evaluation.settings);
+    await writeEvaluation(folder, evaluation);
+    await ask("GET", "/api/evaluations");
+    await ask("GET", "/api/evaluations/mine-0");
+    await ask("GET", "/api/evaluations/mine-0/report.html");
+    await ask("DELETE", "/api/evaluations/mine-0");
     await ask("GET", `/api/histories?run=${run}`);
     await ask("GET", `/api/histories/histories/${run}/mine-0.json`);
     await ask("GET", `/api/prompts/${prompt}/activations/blocks.0.hook_resid_pre`);

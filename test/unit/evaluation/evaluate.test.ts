@@ -3,9 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { EvaluatedPoint, PolicyEvaluation } from "../../../backend/common/api/evaluations.ts";
+import { maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
+import { headModel } from "../../../backend/common/heads/model.ts";
 import { evaluate } from "../../../backend/evaluation/evaluate.ts";
 import type { EvaluateOptions } from "../../../backend/evaluation/plan.ts";
+import { writeMask } from "../../../backend/heads/files.ts";
 import { generate } from "../../../backend/inference/generate.ts";
+import type { PolicyRequest } from "../../../backend/inference/policies/choice.ts";
 import { policies } from "../../../backend/inference/policies/index.ts";
 import { ownStops } from "../../../backend/inference/stop-rule.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
@@ -172,6 +176,44 @@ describe.each(["turns", "requests"] as const)("in mode %s", (mode) => {
     for (const { label, cases, byQuestion } of points) {
       expect(cases[0]!.questions.length, label).toBe(3);
       expect(byQuestion, label).toHaveLength(3);
+    }
+  });
+});
+
+describe("a mask of heads, alone and with a policy for tokens", () => {
+  const folder = mkdtempSync(join(tmpdir(), "headscope-evaluation-mask-"));
+  const mask = join(folder, "mask.json");
+  beforeAll(async () => {
+    const heads = [{ layer: 1, head: 0 }];
+    await writeMask(mask, maskFromKvHeads(headModel(model), heads, { sink: 4, recent: 60 }));
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+  leavesNoTensors();
+
+  const WAYS = [{ prefill: "masked" }, { prefill: "dense" }, { when: "prefill" }];
+  const listsOf = (way: object): PolicyRequest[][] => [
+    [{ name: "duo-attention", params: { mask, ...way } }],
+    [{ name: "duo-attention", params: { mask, ...way } }, { name: "snapkv" }],
+  ];
+
+  it.each(WAYS)("gives what a generation gives (%o)", async (way) => {
+    const { points } = await evaluate(model, options({ policies: listsOf(way), cases: 1 }));
+    const each = drawn(0);
+    const tokens = [...each.prompt.context, ...each.prompt.questions[0]!.request];
+    for (const { label, policies, cases } of points.filter((point) => point.label.startsWith("duo"))) {
+      const { text, cache } = await generate(model, { tokens, policies, ...answerOptions(each) });
+      expect(cases[0]!.questions[0]!.text, label).toBe(text);
+      expect(cases[0]!.bytes, label).toBe(cache.bytes);
+    }
+  });
+
+  it.each(WAYS)("goes on in turns and requests (%o)", async (way) => {
+    for (const mode of ["turns", "requests"] as const) {
+      const { points } = await evaluate(model, options({ policies: listsOf(way), cases: 1, mode }));
+      for (const { label, byQuestion, cases } of points) {
+        expect(byQuestion, label).toHaveLength(3);
+        if (label !== "full") expect(cases[0]!.bytes, label).toBeLessThan(cases[0]!.bytesFull);
+      }
     }
   });
 });

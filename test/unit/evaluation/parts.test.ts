@@ -48,8 +48,8 @@ describe("needles", () => {
     const firsts = [0.2, 0.7].map(
       (depth) => placeNeedles(tokenizer, ids, [{ text: "A dog.", depth }])[0]!.positions[0]!,
     );
-    expect(tokenizer.decode(ids.slice(0, firsts[0]))).toBe("A cat.");
-    expect(tokenizer.decode(ids.slice(0, firsts[1]))).toBe("A cat. A dog. A cow.");
+    expect(tokenizer.decode(ids.slice(0, firsts[0])).trimEnd()).toBe("A cat.");
+    expect(tokenizer.decode(ids.slice(0, firsts[1])).trimEnd()).toBe("A cat. A dog. A cow.");
   });
 
   it("that the tokens don't spell are left out", () => {

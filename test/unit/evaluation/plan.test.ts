@@ -62,11 +62,7 @@ describe("refused without a model is", () => {
     ["a share below what stays anyway", { budgets: [0.1] }, { kind: "input" }],
     ["two policies for the same", { policies: [[{ name: "snapkv" }, { name: "tova" }]] }, { kind: "usage" }],
     ["a mask that is not there", { policies: [{ name: "duo-attention", params: { mask: "none.json" } }] }, { kind: "missing" }], // biome-ignore format: a table
-    [
-      "a text that is not there",
-      { tasks: [{ name: "perplexity", params: { text: "none.txt" } }] },
-      { kind: "missing" },
-    ],
+    ["a text that is not there", { tasks: [{ name: "perplexity", params: { text: "none.txt" } }] }, { kind: "input" }],
     ["one token for another in turns", { policies: [{ name: "h2o", params: { when: "decode" } }], mode: "turns" }, { field: ["policies", "mode"] }], // biome-ignore format: a table
     ["new positions in requests", { policies: [{ name: "snapkv", params: { rerotate: true } }], mode: "requests" }, { field: ["policies", "mode"] }], // biome-ignore format: a table
   ];
