@@ -9,6 +9,16 @@ export { gateScores, type TrainGatesOptions, trainGates } from "../probes/gates/
 export { probe, probeMany, probes } from "../probes/index.ts";
 export { needleTest } from "../probes/needle.ts";
 export { type TextQuestion, type TextScore, type TextScoresOptions, textScores } from "../probes/text-scores.ts";
+export {
+  answerScore,
+  type CaseOptions,
+  type ContextCase,
+  type ContextTask,
+  contextTasks,
+  type DrawnCase,
+  drawCase,
+  greedyScore,
+} from "../synthetic-tasks/contexts/index.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
 export { type PairSample, pairTasks, samplePairs } from "../synthetic-tasks/pairs/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";

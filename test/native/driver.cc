@@ -118,6 +118,89 @@ void writes() {
   }
 }
 
+/** A coding that pages of some rows can have, whatever it is good for. */
+Coding randomCoding(int64_t width, int64_t rows) {
+  Coding c{};
+  c.book = Book(whole(0, BOOKS - 1));
+  constexpr int INTEGER_BITS[] = {2, 3, 4, 6, 8}, FLOATS[][5] = {{8, 3, 7, 0x7e}, {8, 2, 15, 0x7b}, {6, 2, 3, 0x1f}, {6, 3, 1, 0x1f}, {4, 1, 1, 7}};
+  if (c.book == Book::INTEGERS) c.bits = INTEGER_BITS[whole(0, 4)];
+  else if (c.book == Book::LEVELS) c.bits = int(whole(2, 4));
+  else {
+    const auto& f = FLOATS[whole(0, 4)];
+    c.bits = f[0], c.mantissa = f[1], c.bias = f[2], c.largest = f[3];
+  }
+  do c.keyGroup = chance(0.5) ? int(std::min<int64_t>(rows, 8 << whole(0, 4))) : int(whole(1, rows));
+  while (rows % c.keyGroup != 0);
+  c.valueGroup = chance(0.5) ? 32 : int(whole(1, 2 * width));
+  c.halves = chance(0.5);
+  c.firstRows = chance(0.3) ? int(whole(0, c.keyGroup)) : 0;
+  const int64_t leastKeys = c.keyGroup - c.firstRows, last = width % c.valueGroup;
+  if (chance(0.3) && leastKeys > 2) c.keyOutliers = int(whole(0, (leastKeys - 1) / 2));
+  if (chance(0.3) && last == 0 && c.valueGroup > 2) c.valueOutliers = int(whole(0, (c.valueGroup - 1) / 2));
+  for (float* levels : c.levels) {
+    for (int i = 0; i < MOST_LEVELS; i++) levels[i] = normal() / 2;
+    std::sort(levels, levels + std::min(1 << c.bits, MOST_LEVELS));
+  }
+  if (chance(0.3) && width > 1) {
+    Rotation rotation{2 * whole(1, width / 2), 400, {}};
+    rotation.turns.resize(size_t(rotation.rotary * rotation.positions));
+    for (float& x : rotation.turns) x = normal() + 2;  // no angle's: turning back and turning are each other's inverse all the same
+    c.rotation = std::make_shared<const Rotation>(std::move(rotation));
+  }
+  return c;
+}
+
+/** Puts a page's rows into codes, and compares what they stand for; codings that can't be must be refused. */
+void codes() {
+  Shelf shelf;
+  const int64_t rows = 8 * whole(1, chance(0.2) ? 40 : 16), width = chance(0.5) ? 16 * whole(1, 8) : whole(1, 100);
+  const int32_t plain = shelf.add(chance(0.8) ? CacheKind::F32 : CacheKind(whole(0, CACHE_KINDS - 1)), width, rows);
+  const auto page = pageOf(plain);
+  const auto numbers = normals(2 * rows * width);
+  for (int64_t r = 0; r < 2 * rows; r++) writeCacheRow(page->kind, numbers.get() + r * width, int(width), page->keys(r));
+  const auto positions = exactly<int32_t>(rows);
+  for (int64_t r = 0; r < rows; r++) positions[r] = int32_t(whole(0, 399));
+  Coding c = randomCoding(width, rows);
+  const bool wild = chance(0.2);
+  if (wild) {
+    int* fields[] = {&c.bits, &c.keyGroup, &c.valueGroup, &c.keyOutliers, &c.valueOutliers, &c.firstRows, &c.mantissa, &c.bias, &c.largest};
+    *fields[whole(0, 8)] = int(chance(0.5) ? whole(-2, 300) : whole(INT32_MIN, INT32_MAX));
+    if (chance(0.3)) positions[whole(0, rows - 1)] = int32_t(chance(0.5) ? 400 : whole(INT32_MIN, -1));
+  }
+  int32_t number = -1;
+  const std::string fault = Pages::get().code(plain, c, positions.get(), number);
+  if (!fault.empty() && !wild) fail(fault.c_str(), 1, 0);
+  if (!fault.empty()) return;
+  shelf.pages.push_back(number);
+  const auto coded = pageOf(number);
+  const auto keys = exactly<float>(rows * width), values = exactly<float>(rows * width), before = exactly<float>(2 * rows * width);
+  page->read(0, rows, before.get(), before.get() + rows * width);
+  coded->read(0, rows, keys.get(), values.get());
+  for (int64_t i = 0; i < c.firstRows * width; i++) {
+    near("a first row's key", keys[i], before[i], 1, 0);
+    near("a first row's value", values[i], before[rows * width + i], 1, 0);
+  }
+  const int64_t from = whole(0, rows - 1), count = whole(0, rows - from);
+  const auto some = exactly<float>(2 * count * width);
+  coded->read(from, count, some.get(), some.get() + count * width);
+  if (memcmp(some.get(), keys.get() + from * width, 4 * count * width) != 0) fail("some rows' keys", some[0], keys[from * width]);
+  if (c.book != Book::INTEGERS || wild) return;
+  for (int64_t t = c.firstRows; t < rows; t++)
+    for (int64_t i = 0; i < width; i++) {
+      const int64_t first = i / c.valueGroup * c.valueGroup, end = std::min<int64_t>(first + c.valueGroup, width);
+      const auto [low, high] = std::minmax_element(before.get() + (rows + t) * width + first, before.get() + (rows + t) * width + end);
+      const double slack = c.halves ? (std::fabs(*low) + (*high - *low)) / 1000 : 1e-5;
+      near("a value in codes", values[t * width + i], before[(rows + t) * width + i], 1, (*high - *low) / ((1 << c.bits) - 1) * 0.501 + slack);
+      if (c.rotation) continue;
+      const int64_t group = t / c.keyGroup * c.keyGroup;
+      float least = INFINITY, most = -INFINITY;
+      for (int64_t r = std::max<int64_t>(group, c.firstRows); r < group + c.keyGroup; r++)
+        least = std::min(least, before[r * width + i]), most = std::max(most, before[r * width + i]);
+      const double slackKeys = c.halves ? (std::fabs(least) + (most - least)) / 1000 : 1e-5;
+      near("a key in codes", keys[t * width + i], before[t * width + i], 1, (most - least) / ((1 << c.bits) - 1) * 0.501 + slackKeys);
+    }
+}
+
 struct Attention {
   AttentionCall call;
   Shelf shelf;
@@ -131,7 +214,8 @@ struct Attention {
 /** A call whose spans and lists may be wrong. @param wild share of numbers from anywhere */
 void randomCall(Attention& a, double wild) {
   AttentionCall& c = a.call;
-  const CacheKind kind = CacheKind(whole(0, CACHE_KINDS - 1));
+  const CacheKind most = CacheKind(whole(0, CACHE_KINDS - 1));
+  const double others = chance(0.3) ? 0.5 : 0, inCodes = chance(0.4) ? 0.5 : 0;
   c.sequences = whole(1, 3), c.tokens = whole(1, chance(0.4) ? 150 : MOST_QUERIES), c.kvHeads = whole(1, 3);
   c.heads = c.kvHeads * whole(1, 5), c.spanCount = whole(0, 40);
   c.width = chance(0.5) ? 16 * whole(1, 10) : whole(1, 100);
@@ -143,16 +227,27 @@ void randomCall(Attention& a, double wild) {
   a.positions = exactly<int32_t>(c.sequences * c.tokens);
   for (int64_t i = 0; i < c.sequences * c.tokens; i++) a.positions[i] = anywhere(whole(0, 200));
   for (int64_t p = whole(1, 5); p > 0; p--) {
-    const auto page = pageOf(a.shelf.add(kind, c.width, whole(1, chance(0.3) ? 300 : 40)));
+    const CacheKind kind = chance(others) ? CacheKind(whole(0, CACHE_KINDS - 1)) : most;
+    const bool coded = chance(inCodes);
+    const auto page = pageOf(a.shelf.add(kind, c.width, coded ? 8 * whole(1, chance(0.5) ? 16 : 30) : whole(1, chance(0.3) ? 300 : 40)));
     const auto rows = normals(2 * page->rows * c.width);
     for (int64_t r = 0; r < 2 * page->rows; r++)
       writeCacheRow(kind, rows.get() + r * c.width, int(c.width), page->keys(r));  // values follow the keys
+    if (!coded) continue;
+    std::vector<int32_t> positions(size_t(page->rows));
+    for (int32_t& position : positions) position = int32_t(whole(0, 399));
+    int32_t number = -1;
+    const std::string fault = Pages::get().code(a.shelf.pages.back(), randomCoding(c.width, page->rows), positions.data(), number);
+    if (!fault.empty()) fail(fault.c_str(), 1, 0);
+    a.shelf.pages.push_back(number);
   }
   a.spans = exactly<Span>(c.spanCount);
   for (int64_t i = 0; i < c.spanCount; i++) {
     const int32_t number = a.shelf.pages[whole(0, int64_t(a.shelf.pages.size()) - 1)];
     const int64_t rows = pageOf(number)->rows, count = whole(0, rows);
-    a.spans[i] = {anywhere(number), anywhere(whole(0, rows - count)), anywhere(whole(0, 220)), anywhere(count)};
+    const bool summary = chance(0.05);  // a row that stands for some tokens
+    if (summary) a.spans[i] = {anywhere(number), anywhere(whole(0, rows - 1)), anywhere(-whole(1, 1000)), anywhere(1)};
+    else a.spans[i] = {anywhere(number), anywhere(whole(0, rows - count)), anywhere(whole(0, 220)), anywhere(count)};
   }
   a.lists = exactly<List>(lists);
   for (int64_t l = 0; l < lists; l++) {
@@ -173,6 +268,15 @@ void randomCall(Attention& a, double wild) {
   c.blocks.read = a.blocks.get();
 }
 
+/** Key and value of a row; those of codes as they are read. */
+std::pair<std::vector<double>, std::vector<double>> rowOf(const Page& page, int64_t row) {
+  const int width = int(page.width);
+  if (!page.coded) return {cachedRow(page.kind, page.keys(row), width), cachedRow(page.kind, page.values(row), width)};
+  std::vector<float> key(width), value(width);
+  page.read(row, 1, key.data(), value.data());
+  return {{key.begin(), key.end()}, {value.begin(), value.end()}};
+}
+
 /** Attention of one query head by its definition. @param z [d] @param pattern [columns] */
 void define(const AttentionCall& c, int64_t query, std::vector<double>& z, std::vector<double>& pattern) {
   const int64_t token = query / c.heads, h = query % c.heads;
@@ -189,20 +293,26 @@ void define(const AttentionCall& c, int64_t query, std::vector<double>& z, std::
   std::vector<double> scores;
   std::vector<std::vector<double>> values;
   std::vector<int64_t> at;
+  const auto see = [&](const Span& span, int64_t i, double more, int64_t column) {
+    const auto page = pageOf(span.page);
+    const auto [key, value] = rowOf(*page, span.row + i);
+    double sum = 0;
+    for (int64_t k = 0; k < c.width; k++) sum += key[k] * c.q[query * c.width + k];
+    sum *= c.scale;
+    scores.push_back((c.cap > 0 ? c.cap * std::tanh(sum / c.cap) : sum) + more);
+    values.push_back(value);
+    at.push_back(column);
+  };
   for (int64_t s = list.first; s < int64_t(list.first) + list.spans; s++)
     for (int64_t i = 0; i < c.spans[s].count; i++) {
       const int64_t p = int64_t(c.spans[s].position) + i;
+      if (p < 0) {
+        see(c.spans[s], i, std::log(double(-p)), -1);
+        continue;
+      }
       if (p > position || (list.local > 0 && p <= position - list.local)) continue;
       if (list.window > 0 && p <= position - list.window && p >= list.sink) continue;
-      if (!isRead(p)) continue;
-      const auto page = pageOf(c.spans[s].page);
-      const auto key = cachedRow(page->kind, page->keys(c.spans[s].row + i), int(c.width));
-      double sum = 0;
-      for (int64_t k = 0; k < c.width; k++) sum += key[k] * c.q[query * c.width + k];
-      sum *= c.scale;
-      scores.push_back(c.cap > 0 ? c.cap * std::tanh(sum / c.cap) : sum);
-      values.push_back(cachedRow(page->kind, page->values(c.spans[s].row + i), int(c.width)));
-      at.push_back(p);
+      if (isRead(p)) see(c.spans[s], i, 0, p);
     }
   double most = c.sinks ? c.sinks[h] : -1e300, total = 0;
   for (double s : scores) most = std::max(most, s);
@@ -211,7 +321,7 @@ void define(const AttentionCall& c, int64_t query, std::vector<double>& z, std::
   for (size_t i = 0; i < scores.size(); i++) {
     const double w = std::exp(scores[i] - most) / total;
     for (int64_t k = 0; k < c.width; k++) z[k] += w * values[i][k];
-    pattern[at[i]] += w;
+    if (at[i] >= 0) pattern[at[i]] += w;
   }
 }
 
@@ -245,7 +355,7 @@ int main(int argc, char** argv) {
   Team::resize(argc > 3 ? atoi(argv[3]) : 3);
   for (call = 0; call < count; call++) {
     const int64_t kind = whole(0, 9);
-    chance(0.01) ? gradients() : kind < 4 ? products() : kind < 6 ? writes() : kind < 8 ? attention() : block();
+    chance(0.01) ? gradients() : kind < 4 ? products() : kind < 5 ? writes() : kind < 6 ? codes() : kind < 8 ? attention() : block();
   }
   const int figures = argc > 4 ? compareFigures(argv[4], count) : 0;
   printf("%d calls and %d of NumPy's are right with %s, %d threads\n", count, figures, instructions(), Team::get().size());

@@ -147,18 +147,20 @@ export class Eviction {
     const counts = heads.map((head) => this.#counts[layer]![head]!);
     const view = this.#view(place, result);
     if (counts.every((count) => view.held <= count)) return;
-    const chosen = tf.tidy(() => {
+    const gone = tf.tidy(() => {
       const scores = policy.score(view, params, state);
-      return policy.choose?.(scores, counts[0]!, params) ?? best(scores, counts);
+      const chosen = policy.choose?.(scores, counts[0]!, params);
+      return chosen ? chosen.map((stay) => others(stay, view.held)) : worst(scores, counts);
     });
-    const stay = chosen.map((list) => list.toSorted((a, b) => a - b));
     heads.forEach((head, i) => {
       const positions = view.places[i]!;
-      cache.evict(layer, row, head, stay[i]!.map((place) => positions[place]!)); // biome-ignore format: one call
+      if (gone[i]!.length > 0)
+        cache.drop(layer, row, head, gone[i]!.map((place) => positions[place]!)); // biome-ignore format: one call
     });
     if (!state || !this.decodes) return;
-    this.#states[layer] = tf.tidy(() => tf.keep(tf.gather(state, tf.tensor2d(stay, undefined, "int32"), 1, 1)));
-    state.dispose();
+    const stay = tf.tensor2d(gone.map((places) => others(places, view.held)), undefined, "int32"); // biome-ignore format: one call
+    this.#states[layer] = tf.tidy(() => tf.keep(tf.gather(state, stay, 1, 1)));
+    tf.dispose([state, stay]);
   }
 
   /** Closes the gaps between positions, where that is asked for. */
@@ -179,13 +181,23 @@ export class Eviction {
   }
 }
 
-function withoutBudget({ ratio: _, budget: __, ...others }: TokenChoice["params"]): Record<string, unknown> {
-  return others;
+/** By KV head, the places of all scores but the best; of equal ones the first stay. @param scores [KV heads, held] @param counts that stay, by KV head */
+function worst(scores: Tensor, counts: readonly number[]): number[][] {
+  const [, held] = scores.shape as [number, number];
+  const most = held - Math.min(...counts, held);
+  // Of equal scores the sort puts the first before the others: from behind these are the last.
+  const places = tf.topk(tf.neg(tf.reverse(scores, 1)), most).indices.arraySync() as number[][];
+  return places.map((list, i) => list.slice(0, held - Math.min(counts[i]!, held)).map((place) => held - 1 - place));
 }
 
-/** The best scores' places by KV head. @param scores [KV heads, held] @param counts by KV head */
-function best(scores: Tensor, counts: readonly number[]): number[][] {
-  const most = Math.min(Math.max(...counts), scores.shape[1]!);
-  const places = tf.topk(scores, most).indices.arraySync() as number[][];
-  return places.map((list, i) => list.slice(0, counts[i]!));
+/** All places below a number but those given, ascending. */
+function others(places: readonly number[], below: number): number[] {
+  const given = new Set(places);
+  const rest: number[] = [];
+  for (let place = 0; place < below; place++) if (!given.has(place)) rest.push(place);
+  return rest;
+}
+
+function withoutBudget({ ratio: _, budget: __, ...others }: TokenChoice["params"]): Record<string, unknown> {
+  return others;
 }

@@ -2,6 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Window } from "../transformer/attention.ts";
+import { countIn, freeSlots, positionsBySlot, settled, withoutPositions } from "./runs.ts";
 import { type CachePage, type CacheStorage, type StoredBytes, type StoredRows, Table } from "./storage.ts";
 import { heldRuns, positionsOf, type Run, slotOf, slotsUsed, survives } from "./window.ts";
 
@@ -9,6 +10,9 @@ import { heldRuns, positionsOf, type Run, slotOf, slotsUsed, survives } from "./
 export const PAGE = 128;
 /** Slots with which a head's last page begins; it is doubled until it is whole. */
 const LEAST = 16;
+
+/** Positions that go at once without all others moving together: of many, runs of slots would be cut to pieces. */
+const FEW = 8;
 
 /** Rows of a page, which hold consecutive positions. */
 export interface Extent {
@@ -62,8 +66,10 @@ export class HeadCache {
   readonly window: Window | undefined;
   readonly #storage: CacheStorage;
   readonly #pages: CachePage[];
-  /** Runs that an eviction has left of the positions before `#end`. */
+  /** Runs that an eviction has left of the positions before `#end`, by ascending positions; together they fill the first slots. */
   #kept: readonly Run[];
+  /** Positions in these. */
+  #counted: { of: readonly Run[]; count: number } = { of: [], count: 0 };
   #end: number;
   /** Positions below it have been given a place. */
   #placed: number;
@@ -142,10 +148,10 @@ export class HeadCache {
     if (this.window) return [];
     const whole = Math.floor((this.slotOf(length) - recent) / PAGE);
     if (!this.#pages.slice(0, Math.max(0, whole)).some((page) => !page.inCodes)) return [];
-    const positions = positionsOf(this.runs(length));
+    const positions = positionsBySlot(this.runs(length), this.slotOf(length));
     return this.#pages.slice(0, whole).flatMap((page, number) => {
       const own = positions.slice(number * PAGE, (number + 1) * PAGE);
-      return page.inCodes || page.rows < PAGE ? [] : [{ number, page, positions: Int32Array.from(own) }];
+      return page.inCodes || page.rows < PAGE ? [] : [{ number, page, positions: own }];
     });
   }
 
@@ -285,6 +291,54 @@ export class HeadCache {
   }
 
   /**
+   * Forgets some positions. Of a full head the last rows take the slots of a few, so that no others move; else as `evict`.
+   * @throws HeadscopeError (usage) for positions that it does not hold
+   */
+  drop(length: number, positions: readonly number[]): void {
+    this.#insistPlaced(length);
+    const gone = [...new Set(positions)].sort((a, b) => a - b);
+    const { runs, freed, absent } = withoutPositions(this.#ascending(length), gone);
+    if (absent !== undefined) throw notHeld(absent, "dropped");
+    if (gone.length > FEW || this.window || this.#pages.some(({ inCodes }) => inCodes)) {
+      this.evict(length, positionsOf(runs));
+      return;
+    }
+    const used = countIn(runs);
+    const free = freed.filter((slot) => slot < used);
+    this.#settle(runs, free);
+    this.#end = length;
+    this.#shrink(used);
+  }
+
+  /** The runs by ascending positions. */
+  #ascending(length: number): Run[] {
+    const runs = this.runs(length);
+    return this.window ? runs.sort((a, b) => a.position - b.position) : runs;
+  }
+
+  /** Keeps runs of a full head, in slots without gaps. @param free slots between theirs */
+  #settle(runs: readonly Run[], free: readonly number[]): void {
+    const { runs: kept, moves } = settled(runs, free);
+    for (const { from, to } of moves) {
+      const page = Math.floor(to / PAGE);
+      const { holders, rows, inCodes } = this.#pages[page]!;
+      if (holders > 1 || inCodes) this.#replace(page, rows, rows);
+      const moved = { from: from % PAGE, to: to % PAGE, count: 1 };
+      this.#storage.copyRows(this.pageOf(from), this.#pages[page]!, moved);
+    }
+    this.#kept = kept;
+  }
+
+  /** Frees pages behind so many slots in use, and what the last has too much. */
+  #shrink(used: number): void {
+    const rows = rowsAllocated(used);
+    for (const page of this.#pages.splice(Math.ceil(rows / PAGE))) page.release();
+    const last = this.#pages.length - 1;
+    const wanted = rows - last * PAGE;
+    if (last >= 0 && this.#pages[last]!.rows > wanted) this.#replace(last, wanted, wanted);
+  }
+
+  /**
    * Puts keys and values in the place of those of positions that it holds, in pages of its own.
    * @param positions ascending @param rows [positions, d_head]
    */
@@ -313,6 +367,8 @@ export class HeadCache {
    */
   renumber(length: number, skipped: number): void {
     this.#origins = this.origins(length, skipped);
+    const inOrder = this.#kept.every(({ slot }, i) => i === 0 || slot > this.#kept[i - 1]!.slot);
+    if (!inOrder) this.#compact([...this.#slotByPosition(length).values()]);
     this.#kept = [];
     this.#end = 0;
     this.#placed = this.#origins.length;
@@ -351,7 +407,9 @@ export class HeadCache {
     if (to >= length) return;
     this.checkTruncation(length);
     this.#origins = this.#origins.slice(0, to);
-    this.#kept = this.#kept.flatMap((run) => overlap(run, 0, to));
+    const kept = this.#kept.flatMap((run) => overlap(run, 0, to));
+    if (this.window || to >= this.#end) this.#kept = kept;
+    else this.#settle(kept, freeSlots(kept, countIn(kept)));
     this.#end = Math.min(this.#end, to);
     this.#placed = Math.min(this.#placed, to);
     const slots = this.window ? slotsUsed(to, this.window) : this.slotOf(to);
@@ -382,7 +440,8 @@ export class HeadCache {
 
   /** Slots that an eviction has left in use; the next position goes behind them. */
   get #used(): number {
-    return this.#kept.reduce((sum, { count }) => sum + count, 0);
+    if (this.#counted.of !== this.#kept) this.#counted = { of: this.#kept, count: countIn(this.#kept) };
+    return this.#counted.count;
   }
 
   /** Puts a copy in a page's place. @param held rows that are copied */

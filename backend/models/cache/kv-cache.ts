@@ -334,6 +334,11 @@ export class KvCache {
     this.head(layer, row, head).evict(this.lengths[row]!, positions);
   }
 
+  /** Forgets some positions of one KV head: cheap where they are few. @throws HeadscopeError (usage) for positions that it does not hold */
+  drop(layer: number, row: number, head: number, positions: readonly number[]): void {
+    this.head(layer, row, head).drop(this.lengths[row]!, positions);
+  }
+
   /**
    * Puts keys and values in the place of those of positions that one KV head holds.
    * @param positions ascending @param rows [positions, d_head] of the caller's

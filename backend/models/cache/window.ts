@@ -37,7 +37,9 @@ export function heldRuns(length: number, window: Window | undefined): Run[] {
 
 /** The positions that runs hold, in the order of their slots. */
 export function positionsOf(runs: readonly Run[]): number[] {
-  return runs.flatMap(({ position, count }) => Array.from({ length: count }, (_, i) => position + i));
+  const positions: number[] = [];
+  for (const { position, count } of runs) for (let i = 0; i < count; i++) positions.push(position + i);
+  return positions;
 }
 
 /** Says whether a position before `end` still has its slot once `end` tokens are seen. */

@@ -1,10 +1,13 @@
+import type { Tensor } from "@tensorflow/tfjs";
 import type { HeadMask } from "../../../backend/common/heads/mask.ts";
 import { type MaskMeaning, meaningOf } from "../../../backend/common/heads/meaning.ts";
 import type { Activations, CacheKind, WeightType } from "../../../backend/common/words.ts";
 import { generateBatch } from "../../../backend/inference/generate.ts";
+import type { CacheForm } from "../../../backend/models/cache/forms/form.ts";
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../../backend/models/config.ts";
 import type { ForwardOptions } from "../../../backend/models/forward/types.ts";
+import { tf } from "../../../backend/runtime/tf.ts";
 import type { Bench } from "../measure.ts";
 import { ids, timedForward } from "../runs.ts";
 import { MODEL, type Setting } from "../setting.ts";
@@ -15,6 +18,9 @@ const [STEPS, WARM] = [32, 3];
 const TOGETHER = Array.from({ length: 8 }, (_, i) => 200 + 16 * i);
 /** Tokens that the caches hold. */
 const LENGTHS = [256, 2048, 7900] as const;
+
+/** KIVI as its paper has it, with 4 bits. */
+export const KIVI: CacheForm = { kind: "kivi", bits: 4, group: 32, recent: 128 };
 
 /** What a token is decoded with. */
 interface Token {
@@ -27,6 +33,10 @@ interface Token {
   rounded?: boolean;
   /** A quarter of the KV heads is full, the others keep 64 + 256 tokens. */
   quarter?: boolean;
+  /** Rows of random numbers: of rows that were never written all of the memory is one page of zeros. */
+  written?: boolean;
+  /** What lies behind the recent tokens is in codes. */
+  form?: CacheForm;
 }
 
 /** One token after many: what generation waits for. */
@@ -40,6 +50,7 @@ export function decodeRows(setting: Setting): Bench[] {
     unit, rival: "llama.cpp built here, f16 cache", theirs: setting.rival(`llama-cpp-decode-${cached}`),
   }); // biome-ignore format: one row
   const quarter = { weights: "q8", cached: 7900 } as const;
+  const written = { ...quarter, written: true } as const;
   return [
     ...LENGTHS.map((cached) => ({
       name: `token at ${cached}`, goal: { 256: 0.25, 2048: 0.5, 7900: 0.4 }[cached],
@@ -70,6 +81,10 @@ export function decodeRows(setting: Setting): Bench[] {
       ours: ours({ weights: "q8", cached: 7900, kind }), theirs: ours({ weights: "q8", cached: 7900, kind: "f16" }),
     })),
     {
+      name: "token at 7900, kivi of 4 bits", unit, rival: "f32 cache", goal: 1,
+      ours: ours({ ...written, form: KIVI }), theirs: ours(written),
+    },
+    {
       name: "token at 7900, a quarter of the KV heads full", unit, rival: "all heads full", goal: 0.5,
       ours: ours({ ...quarter, quarter: true }), theirs: ours(quarter),
     },
@@ -81,13 +96,16 @@ export function decodeRows(setting: Setting): Bench[] {
 }
 
 /** Milliseconds a token over a cache that holds so many. */
-function decoder(setting: Setting, { weights, cached, kind = "f32", quarter, rounded }: Token): () => Promise<number> {
+function decoder(setting: Setting, token: Token): () => Promise<number> {
+  const { weights, cached, kind = "f32", quarter, rounded, form } = token;
   return async () => {
     const model = await setting.model(weights);
     const windows = quarter ? { windows: quarterWindows(model.config) } : {};
-    const cache = new KvCache(model.config, { capacity: cached + 64, kind, ...windows });
+    const cache = new KvCache(model.config, { capacity: cached + 64, kind, form, ...windows });
     cache.prepare(cached);
     cache.advance(cached);
+    if (token.written) write(cache);
+    cache.encode();
     const options: ForwardOptions = rounded ? { activations: "8bit" } : {};
     const step = (id: number): number => timedForward(model, { tokens: [[id]], cache, logitsAt: "last" }, options);
     for (let i = 0; i < WARM; i++) step(5 + i);
@@ -96,6 +114,19 @@ function decoder(setting: Setting, { weights, cached, kind = "f32", quarter, rou
     cache.dispose();
     return took / STEPS;
   };
+}
+
+/** Writes random numbers to all rows of a cache whose heads are full. */
+export function write(cache: KvCache): void {
+  const [length] = cache.lengths as [number];
+  const positions = Array.from({ length }, (_, position) => position);
+  tf.tidy(() => {
+    const { keys } = cache.read(0, 0, 0);
+    const [k, v] = [1, 2].map((seed) => tf.randomNormal(keys.shape, 0, 1, "float32", seed)) as [Tensor, Tensor];
+    cache.windows.forEach((heads, layer) => {
+      for (const head of heads.keys()) cache.head(layer, 0, head).write(length, positions, { keys: k, values: v });
+    });
+  });
 }
 
 /** Milliseconds a new token of any of the prompts, once all are read. */

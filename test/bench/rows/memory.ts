@@ -1,12 +1,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { CacheForm } from "../../../backend/models/cache/forms/form.ts";
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import { Children, ownCommand, pythonCommand, runChild, type Side } from "../children/run.ts";
 import { writeMadeUp } from "../made-up.ts";
 import type { Bench } from "../measure.ts";
 import { MODEL, type Setting } from "../setting.ts";
-import { quarterWindows } from "./decode.ts";
+import { KIVI, quarterWindows } from "./decode.ts";
 
 /** What a process that loads a model says (children/load.ts, load_model.py). */
 interface Loaded {
@@ -28,7 +29,21 @@ export function memoryRows(setting: Setting): Bench[] {
     cache.dispose();
     return bytes / 1e6;
   };
+  const codedBytes = (form?: CacheForm) => async () => {
+    const { config } = await setting.model("q8");
+    const cache = new KvCache(config, { capacity: LONG + 36, form });
+    cache.prepare(LONG + 36);
+    cache.advance(LONG + 36);
+    cache.encode();
+    const { bytes } = cache;
+    cache.dispose();
+    return bytes / 1e6;
+  };
   return [
+    {
+      name: `KV bytes at ${LONG}, kivi of 4 bits`, unit: "MB", rival: "f32 cache", goal: 0.3,
+      ours: codedBytes(KIVI), theirs: codedBytes(),
+    },
     {
       name: `KV bytes at ${LONG}, a quarter of the KV heads full`, unit: "MB", rival: "all heads full", goal: 0.3,
       ours: kvBytes(true), theirs: kvBytes(false),
