@@ -136,7 +136,7 @@ describe("prompts held in another form", () => {
 describe("refusals", () => {
   it("of a prefix that is to be left", async () => {
     const refused = generate(model, { tokens: TOKENS, policies: [{ name: "xkv" }], keep: true });
-    await expect(refused).rejects.toThrow("there is nothing to keep of a prompt that xkv does not hold in rows");
+    await expect(refused).rejects.toThrow("there is nothing to keep that another run could read");
   });
 
   it.each([
