@@ -28,7 +28,6 @@ import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
-import { locret } from "./tokens/locret.ts";
 import { lookM } from "./tokens/look-m.ts";
 import { observedAttention } from "./tokens/observed-attention.ts";
 import { pyramidkv } from "./tokens/pyramidkv.ts";
