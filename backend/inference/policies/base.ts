@@ -181,6 +181,18 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
    * @returns by KV head, places among the held
    */
   choose?(scores: Tensor, count: number, params: z.output<S>): number[][];
+  /**
+   * Keys and values that take the place of those that stay; of policies with even counts. Runs in a tidy.
+   * @param stay by KV head, places among the held, ascending
+   * @returns [KV heads, kept, d_head]
+   */
+  merge?(view: LayerView, stay: readonly (readonly number[])[], params: z.output<S>): MergedRows;
+}
+
+/** Keys and values that others were merged into. */
+export interface MergedRows {
+  readonly keys: Tensor;
+  readonly values: Tensor;
 }
 
 /** A choice of heads. */
@@ -346,6 +358,15 @@ export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyD
    * Runs in a tidy.
    */
   condense?(prompt: HeldPrompt, params: z.output<S>): Condensed;
+  /** Last tokens of the prompt whose queries `channels` looks at. */
+  window?(params: z.output<S>): number;
+  /**
+   * Channels of one KV head's keys that stay, at the end of the prompt, behind what goes of its tokens; the others are set to 0. Runs in
+   * a tidy.
+   * @param view of this KV head alone, with the last `window` queries
+   * @returns ascending
+   */
+  channels?(view: LayerView, params: z.output<S>): number[];
   /** Codes that whole pages are put into, behind the recent tokens: at the end of the prompt, and as new tokens come. */
   form?(params: z.output<S>): CacheForm;
 }

@@ -12,6 +12,7 @@ import { kivi } from "./forms/kivi.ts";
 import { kvquant } from "./forms/kvquant.ts";
 import { minifloat } from "./forms/minifloat.ts";
 import { shadowkv } from "./forms/shadowkv.ts";
+import { think } from "./forms/think.ts";
 import { xkv } from "./forms/xkv.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
@@ -28,6 +29,7 @@ import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
 import { locret } from "./tokens/locret.ts";
+import { lookM } from "./tokens/look-m.ts";
 import { observedAttention } from "./tokens/observed-attention.ts";
 import { pyramidkv } from "./tokens/pyramidkv.ts";
 import { random } from "./tokens/random.ts";
@@ -64,6 +66,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   ...SCORING,
   pyramidkv,
   headkv,
+  lookM,
   locret,
   adakv(SCORING),
   quest,
@@ -76,4 +79,5 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   kivi,
   kvquant,
   minifloat,
+  think,
 ]);
