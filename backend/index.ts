@@ -114,6 +114,8 @@ export {
 } from "./common/patching.ts";
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
+export { evaluate } from "./evaluation/evaluate.ts";
+export type { EvaluateOptions, TaskRequest } from "./evaluation/plan.ts";
 export { exporters, exportHeads, importers, scoresImporter } from "./exports/index.ts";
 export { type Finder, headAgreement } from "./heads/agreement.ts";
 export { compareScores } from "./heads/compare.ts";
@@ -141,6 +143,8 @@ export { generate, generateBatch, readPrefix } from "./inference/generate.ts";
 export { type Policy, tokenPolicy } from "./inference/policies/base.ts";
 export type { PolicyRequest } from "./inference/policies/choice.ts";
 export { policies } from "./inference/policies/index.ts";
+export { searchPatterns } from "./inference/policies/prompt/search.ts";
+export { Squares } from "./inference/policies/prompt/squares.ts";
 export type { Prefix } from "./inference/prefix.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";

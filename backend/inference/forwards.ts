@@ -30,6 +30,7 @@ import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { SpeculativeOptions } from "./decoding/speculative.ts";
 import { type Budget, kept } from "./policies/base.ts";
 import { checkBehind } from "./policies/behind-prefix.ts";
+import { ChannelPruning } from "./policies/channel-pruning.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Condensation } from "./policies/condensation.ts";
 import { Eviction, type EvictionExtent } from "./policies/eviction.ts";
@@ -144,6 +145,7 @@ export class Forwards {
   readonly #shares = new Map<number, number>();
   readonly #selections = new Map<number, Selection>();
   readonly #condensations = new Map<number, Condensation>();
+  readonly #prunings = new Map<number, ChannelPruning>();
 
   /**
    * @param sequences the prompts, at their beginning
@@ -205,7 +207,13 @@ export class Forwards {
   /** True where each prompt is read by itself, whatever others begin with. */
   get readsApart(): boolean {
     const selections = [...this.#selections.values()];
-    return this.seenWhole || this.evicts || this.#readsAtOnce || selections.some(({ looks }) => looks);
+    return (
+      this.seenWhole ||
+      this.evicts ||
+      this.#prunings.size > 0 ||
+      this.#readsAtOnce ||
+      selections.some(({ looks }) => looks)
+    );
   }
 
   /** True where a policy chooses what a prompt's queries read, for which it sees all of them. */
@@ -283,6 +291,11 @@ export class Forwards {
       const condensation = new Condensation(this.#model, form, this.#extentOf(sequence), { cache, row });
       this.#condensations.set(sequence.number, condensation);
     });
+  }
+
+  /** Key channels that a policy has left of a prompt, by layer and KV head. */
+  channels({ number }: Sequence): number[][][] | undefined {
+    return this.#prunings.get(number)?.kept;
   }
 
   /** A prompt that is held in another form. */
@@ -416,13 +429,18 @@ export class Forwards {
     }
     const selection = reads && new Selection(this.#model, reads, extent);
     if (selection?.selects) this.#selections.set(number, selection);
+    if (!choice?.form?.policy.channels) return;
+    const fresh = prompt.length - (prefix?.tokens.length ?? 0);
+    this.#prunings.set(number, new ChannelPruning(this.#model, choice.form, extent, fresh));
   }
 
   /** Ends of the parts in which the rest of a prompt is read. @param read tokens that the cache holds */
   #partEnds({ number, prompt }: Sequence, read: number): number[] {
     const eviction = this.#evictions.get(number);
-    if (this.seenWhole || this.#readsAtOnce || !(this.#options.turn || eviction?.looks)) return [prompt.length];
-    const last = eviction?.last ?? 0;
+    const pruning = this.#prunings.get(number);
+    if (this.seenWhole || this.#readsAtOnce || !(this.#options.turn || eviction?.looks || pruning))
+      return [prompt.length];
+    const last = Math.max(eviction?.last ?? 0, pruning?.last ?? 0);
     const ends = [];
     for (let end = read + PART; end < prompt.length - last; end += PART) ends.push(end);
     if (last > 0 && prompt.length - last > read) ends.push(prompt.length - last);
@@ -435,7 +453,11 @@ export class Forwards {
     const requests = reader ? { ...this.#requests, reader } : this.#requests;
     const decoding = sequences[0]!.all.length > 0;
     const looking = sequences.flatMap(({ number }) => this.#evictions.get(number) ?? []);
-    const own = new Set(looking.flatMap((each) => (decoding && !each.decodes ? [] : each.names(ends))));
+    const pruning = decoding || !ends ? [] : sequences.flatMap(({ number }) => this.#prunings.get(number) ?? []);
+    const own = new Set([
+      ...looking.flatMap((each) => (decoding && !each.decodes ? [] : each.names(ends))),
+      ...pruning.flatMap(({ names }) => names),
+    ]);
     if (own.size === 0) return requests;
     const { names = [] } = this.#requests;
     const wants = typeof names === "function" ? names : (name: string) => names.includes(name);
@@ -455,8 +477,10 @@ export class Forwards {
   #evict(sequences: readonly Sequence[], result: ForwardResult, cache: KvCache): void {
     sequences.forEach(({ number, all }, row) => {
       const eviction = this.#evictions.get(number);
-      if (all.length === 0) eviction?.read(result, cache);
-      else eviction?.go(result, cache, row);
+      if (all.length === 0) {
+        eviction?.read(result, cache);
+        this.#prunings.get(number)?.read(result, cache);
+      } else eviction?.go(result, cache, row);
     });
   }
 
@@ -504,10 +528,10 @@ export class Forwards {
     if (this.windows)
       throw refuse("needs KV heads that hold as many tokens, and some stream", "leave one of the two out");
     const kind = this.#options.cache ?? this.#options.prefix?.cache.kind ?? "f32";
-    if (when === "decode" && kind !== "f32")
+    if (when === "decode" && (kind !== "f32" || this.#options.choice?.form))
       throw refuse(
-        `turns keys again at every step, and in ${kind} each turn rounds them`,
-        "cache in f32, or turn once",
+        "turns keys again at every step, and in fewer bits each turn rounds them",
+        "cache in f32 and in no other form, or turn once",
       );
   }
 
@@ -594,11 +618,14 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
 }
 
 /** @throws HeadscopeError (usage) where what was run is no one cache with the logits that follow */
-function checkKeep({ useCache = true, speculative }: CheckedRun): void {
+function checkKeep({ useCache = true, speculative, choice }: CheckedRun): void {
   const refuse = (what: string) =>
     new HeadscopeError("usage", `there is nothing to keep ${what}`, { remedy: "leave keep out", field: "keep" });
   if (!useCache) throw refuse("where nothing is cached");
+  if (choice?.form?.policy.condense) throw refuse("that another run could read: the form is this run's own");
   if (speculative) throw refuse("of speculative decoding, whose last tokens are drafts");
+  if (choice?.form?.policy.condense)
+    throw refuse(`of a prompt that ${choice.form.policy.name} does not hold in rows, as a prefix has them`);
 }
 
 /** @throws HeadscopeError (unsupported) where no product would take 8-bit vectors */

@@ -29,6 +29,8 @@ export interface Generation {
     kind?: CacheKind;
     /** The positions held at the end, ascending, by layer and KV head, where heads stream or a policy has let tokens go. */
     kept?: number[][][];
+    /** Channels that are left of the keys of the prompt, ascending, by layer and KV head, where a policy chooses among them. */
+    channels?: number[][][];
     /** Bytes of values that lie outside of the cache, from where what is read is fetched. */
     offloaded?: number;
     /** Mean share of the keys held that a new token read, over the layers' KV heads, where a policy chooses among them. */
@@ -153,6 +155,7 @@ async function decode(rows: readonly Row[], { forwards, cache, draft, keep }: Wa
     active.forEach((row, r) => {
       if (going[r]) return;
       const read = forwards.shareRead(row.continuation);
+      const channels = forwards.channels(row.continuation);
       const held = {
         ...heldBy(
           cache,
@@ -160,6 +163,7 @@ async function decode(rows: readonly Row[], { forwards, cache, draft, keep }: Wa
           row.continuation.sequences.flatMap((each) => forwards.condensed(each) ?? []),
         ),
         ...(read === undefined ? {} : { read }),
+        ...(channels ? { channels } : {}),
       };
       const facts = {
         ...forwards.facts,

@@ -100,7 +100,12 @@ function checkTogether({ heads, tokens, reads, form }: Omit<PolicyChoice, "used"
       "leave one of them out",
       [other.policy.name, form.policy.name],
     );
-  if (tokens?.params.when === "decode" && form)
+  if (tokens?.params.rerotate && form?.policy.channels)
+    throw refuse("the queries that are looked at stand at other positions than the keys then", "leave rerotate out", [
+      tokens.policy.name,
+      form.policy.name,
+    ]);
+  if (tokens?.params.when === "decode" && form && !form.policy.channels)
     throw refuse("tokens that share a scale can't go one by one", `leave out when=decode of ${tokens.policy.name}`, [
       tokens.policy.name,
       form.policy.name,
@@ -112,7 +117,7 @@ function checkTogether({ heads, tokens, reads, form }: Omit<PolicyChoice, "used"
       `${second} knows the keys that are held, of which ${first} lets one go at each step`,
       `leave out when=decode of ${first}`,
     );
-  if (tokens.policy.choose)
+  if (tokens.policy.choose || tokens.policy.countsByHead)
     throw refuse(
       `${first} leaves more in some KV heads than in others, and ${second} chooses among as many in each`,
       "leave one of them out",
@@ -142,7 +147,8 @@ function completed(policy: TokenPolicy | ReadPolicy, given: Record<string, unkno
         field: "budget",
       },
     );
-  return ratio === undefined && budget === undefined ? { ...params, ratio: RATIO } : params;
+  const decides = policy.chooses === "tokens" && policy.decides?.(params);
+  return ratio === undefined && budget === undefined && !decides ? { ...params, ratio: RATIO } : params;
 }
 
 /**

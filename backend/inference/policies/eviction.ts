@@ -119,6 +119,7 @@ export class Eviction {
   }
 
   #name(layer: number): string {
+    if (this.#seen?.stream) return blockHook(layer, "hook_resid_pre");
     const rotated = this.#model.config.positional_embedding_type === "rotary" && !this.#seen?.unrotated;
     return blockHook(layer, rotated ? "attn.hook_rot_q" : "attn.hook_q");
   }
@@ -147,16 +148,23 @@ export class Eviction {
     const counts = heads.map((head) => this.#counts[layer]![head]!);
     const view = this.#view(place, result);
     if (counts.every((count) => view.held <= count)) return;
-    const gone = tf.tidy(() => {
+    let gone: number[][] = [];
+    const merged = tf.tidy(() => {
       const scores = policy.score(view, params, state);
       const chosen = policy.choose?.(scores, counts[0]!, params);
-      return chosen ? chosen.map((stay) => others(stay, view.held)) : worst(scores, counts);
+      gone = chosen ? chosen.map((stay) => others(stay, view.held)) : worst(scores, counts);
+      const rows = policy.merge?.(view, gone.map((places) => others(places, view.held)), params); // biome-ignore format: one call
+      return rows ? [rows.keys, rows.values].map((t) => tf.unstack(t)) : undefined;
     });
     heads.forEach((head, i) => {
       const positions = view.places[i]!;
       if (gone[i]!.length > 0)
         cache.drop(layer, row, head, gone[i]!.map((place) => positions[place]!)); // biome-ignore format: one call
+      const [keys, values] = merged ?? [];
+      if (keys && values)
+        cache.write({ layer, row, head }, cache.positions(layer, row, head), { keys: keys[i]!, values: values[i]! });
     });
+    tf.dispose(merged ?? []);
     if (!state || !this.decodes) return;
     const stay = tf.tensor2d(gone.map((places) => others(places, view.held)), undefined, "int32"); // biome-ignore format: one call
     this.#states[layer] = tf.tidy(() => tf.keep(tf.gather(state, stay, 1, 1)));

@@ -12,6 +12,7 @@ import { kivi } from "./forms/kivi.ts";
 import { kvquant } from "./forms/kvquant.ts";
 import { minifloat } from "./forms/minifloat.ts";
 import { shadowkv } from "./forms/shadowkv.ts";
+import { think } from "./forms/think.ts";
 import { xkv } from "./forms/xkv.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
@@ -27,13 +28,15 @@ import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
-import { locret } from "./tokens/locret.ts";
+import { lookM } from "./tokens/look-m.ts";
 import { observedAttention } from "./tokens/observed-attention.ts";
 import { pyramidkv } from "./tokens/pyramidkv.ts";
 import { random } from "./tokens/random.ts";
 import { snapkv } from "./tokens/snapkv.ts";
 import { streamingLlm } from "./tokens/streaming-llm.ts";
 import { tova } from "./tokens/tova.ts";
+import { attentionGate } from "./tokens/trained/attention-gate.ts";
+import { locret } from "./tokens/trained/locret.ts";
 
 /** Policies whose scores a policy that shares budgets can take. */
 const SCORING: readonly TokenPolicy[] = [
@@ -64,7 +67,9 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   ...SCORING,
   pyramidkv,
   headkv,
+  lookM,
   locret,
+  attentionGate,
   adakv(SCORING),
   quest,
   tokenSelect,
@@ -76,4 +81,5 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   kivi,
   kvquant,
   minifloat,
+  think,
 ]);

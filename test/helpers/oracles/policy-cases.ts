@@ -44,7 +44,7 @@ export async function writeGates(folder: string, model: Model, { layers, kvHeads
 
 /** The cases of policies that headscope has, each with a title; not of random, whose numbers are PyTorch's. */
 export function policyCases({ cases }: PolicyOracle): { name: string; each: PolicyCase }[] {
-  const own = cases.filter(({ policy }) => registered.names().includes(policy) && policy !== "random");
+  const own = cases.filter(({ policy }) => policy.split(",").every((name) => registered.names().includes(name)) && policy !== "random"); // biome-ignore format: one condition
   return own.map((each) => ({ name: title(each), each }));
 }
 
@@ -65,7 +65,7 @@ export async function expectCase(
   const { pattern, ...rest } = parameters;
   const own = pattern === undefined ? gates.drawn : gates.pattern;
   const params = policy === "duo-attention" ? { ...own, when: "prefill", ...rest } : parameters;
-  const policies = [{ name: policy, params }];
+  const policies = policy.split(",").map((name, _, { length }) => ({ name, params: length > 1 ? partOf(params, name) : params })); // biome-ignore format: one call
   const length = ids.length - question;
   const prefix = question > 0 ? await readPrefix(model, { tokens: ids.slice(0, length), policies }) : undefined;
   const steps: Float32Array[] = [];
@@ -76,8 +76,12 @@ export async function expectCase(
     onStep: ({ logits }) => void steps.push(logits!.dataSync().slice() as Float32Array),
   });
   prefix?.dispose();
+  const channels = policy === "think" ? kept : each.channels;
+  if (channels) expect(result.cache.channels).toEqual(keptLists(channels, oracle.shape, oracle.shape.dHead));
   const found = result.cache.kept!;
-  if (kept === undefined) {
+  if (policy === "think") {
+    expect(found).toBe(undefined);
+  } else if (kept === undefined) {
     const all = ids.length + tokens.length - 1;
     expect(differing(found, keptLists(after!.kept, oracle.shape, all), near)).toEqual([]);
   } else {
@@ -89,6 +93,12 @@ export async function expectCase(
   const furthest = Math.max(...each.logits.map((value, i) => Math.abs(value - logits[vocabulary[i]!]!)));
   expect(furthest).toBeLessThan(TOLERANCE);
   if (margin > TOLERANCE) expect(result.ids).toEqual(tokens);
+}
+
+/** The parameters of one policy of several, which stand behind its name. */
+function partOf(params: Record<string, unknown>, name: string): Record<string, unknown> {
+  const own = Object.entries(params).filter(([key]) => key.startsWith(`${name}.`));
+  return Object.fromEntries(own.map(([key, value]) => [key.slice(name.length + 1), value]));
 }
 
 /** Places that only one of two choices keeps, without those whose scores are too near to tell. */

@@ -3,9 +3,10 @@ import { beforeAll, describe, expect, it } from "vitest";
 import type { LayerView, TokenPolicy } from "../../../../backend/inference/policies/base.ts";
 import { h2o } from "../../../../backend/inference/policies/tokens/h2o.ts";
 import { keyformerWith } from "../../../../backend/inference/policies/tokens/keyformer.ts";
+import { lookM } from "../../../../backend/inference/policies/tokens/look-m.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { smallConfig } from "../../../helpers/models.ts";
+import { maxDifference, smallConfig } from "../../../helpers/models.ts";
 import { drawnInput, type PolicyDefinition, policyDefinitions } from "../../../helpers/oracles/policies.ts";
 
 beforeAll(async () => void (await initBackend()));
@@ -41,6 +42,7 @@ function kept(section: Decoding, policy: TokenPolicy, params: Record<string, unk
       keys: tf.gather(k, places, 1, 1),
       plainKeys: tf.gather(k, places, 1, 1),
       prepared: undefined,
+      stream: tf.zeros([0, width]),
       values: tf.gather(drawn(section, "v"), places, 1, 1),
       positions: tf.cast(places, "float32"),
       queries: tf.slice(q, [0, first, 0], [heads, count, width]),
@@ -83,4 +85,41 @@ describe("policies keep what a NumPy program of their definition keeps, at the e
     expect(tokens).toBe(24);
     expect(kept(section, policy as unknown as TokenPolicy, params)).toEqual([section.prefill, ...section.kept]);
   });
+
+  it.each(["averaged", "pivotal", "weighted"] as const)(
+    "look-m, and what it makes of the rows that stay (%s)",
+    (merge) => {
+      const section = sections["look-m"] as unknown as PolicyDefinition & {
+        parameters: { tokens: number; budget: number };
+        kept: number[][];
+        keys: Record<string, number[][][]>;
+        values: Record<string, number[][][]>;
+      };
+      const { tokens, budget } = section.parameters;
+      const [queries, keys, values] = ["q", "k", "v"].map((name) => drawn(section, name)) as [Tensor, Tensor, Tensor];
+      const [heads, , width] = queries.shape as [number, number, number];
+      const kvHeads = keys.shape[0]!;
+      const config = smallConfig({
+        n_heads: heads,
+        n_key_value_heads: kvHeads,
+        d_head: width,
+        attn_scale: width ** -0.5,
+      });
+      const view: LayerView = {
+        ...{ config, layer: 0, prompt: tokens, length: tokens, kvHeads, held: tokens, step: 0, steps: 1 },
+        ...{ plainKeys: keys, prepared: undefined, stream: tf.zeros([0, width]) },
+        ...{ keys, values, queries, positions: tf.tile(tf.expandDims(tf.range(0, tokens), 0), [kvHeads, 1]) },
+      };
+      const params = { budget, merge };
+      const sums = lookM.observe!(view, undefined, params);
+      const scores = lookM.score(view, params, sums);
+      const stay = (tf.topk(scores, budget).indices.arraySync() as number[][]).map((list) =>
+        list.sort((a, b) => a - b),
+      );
+      expect(stay).toEqual(section.kept);
+      const merged = lookM.merge!(view, stay, params);
+      for (const part of ["keys", "values"] as const)
+        expect(maxDifference(merged[part], tf.tensor(section[part][merge]!))).toBeLessThan(1e-5);
+    },
+  );
 });

@@ -1,0 +1,85 @@
+import { HeadscopeError } from "../../common/errors.ts";
+import { counted } from "../../common/text.ts";
+import type { KvCache } from "../../models/cache/kv-cache.ts";
+import type { ForwardResult } from "../../models/forward/types.ts";
+import type { Model } from "../../models/model.ts";
+import { blockHook } from "../../models/transformer/hook-points.ts";
+import { tf } from "../../runtime/tf.ts";
+import type { Chosen, FormPolicy } from "./base.ts";
+import type { EvictionExtent } from "./eviction.ts";
+import { CacheView } from "./view.ts";
+
+/** A policy at work on the keys of one sequence's prompt: at its end it sees the last queries, and sets key channels to 0. */
+export class ChannelPruning {
+  /** Last tokens of the prompt whose queries are looked at. */
+  readonly last: number;
+  readonly #model: Model;
+  readonly #choice: Chosen<FormPolicy>;
+  readonly #extent: EvictionExtent;
+  #kept: number[][][] | undefined;
+
+  /** @param fresh tokens of the prompt that are still to be read @throws HeadscopeError (usage) where these are too few */
+  constructor(model: Model, choice: Chosen<FormPolicy>, extent: EvictionExtent, fresh: number) {
+    const { policy, params } = choice;
+    const window = policy.window?.(params) ?? 0;
+    this.#model = model;
+    this.#choice = choice;
+    this.#extent = extent;
+    this.last = Math.min(window, extent.tokens);
+    if (fresh >= this.last) return;
+    throw new HeadscopeError(
+      "usage",
+      `${policy.name} looks at the queries of the last ${this.last} tokens, and ${counted(fresh, "token")} ${fresh === 1 ? "comes" : "come"} behind the prefix`,
+      {
+        remedy: "read the prefix under the policy, and go on from it without; or give a longer question",
+        field: ["policies", "prefix"],
+      },
+    );
+  }
+
+  /** Hook names of the queries. */
+  get names(): string[] {
+    return Array.from({ length: this.#model.config.n_layers }, (_, layer) => this.#name(layer));
+  }
+
+  /** Channels that stay, by layer and KV head, ascending; undefined before the prompt's end. */
+  get kept(): number[][][] | undefined {
+    return this.#kept;
+  }
+
+  /** Sees the last part of the prompt in a cache of one row. */
+  read(result: ForwardResult, cache: KvCache): void {
+    if (cache.seen[0] !== this.#extent.tokens) return;
+    this.#kept = cache.windows.map((heads, layer) => heads.map((_, head) => this.#prune(result, cache, layer, head)));
+  }
+
+  #name(layer: number): string {
+    const rotated = this.#model.config.positional_embedding_type === "rotary";
+    return blockHook(layer, rotated ? "attn.hook_rot_q" : "attn.hook_q");
+  }
+
+  #prune({ activations }: ForwardResult, cache: KvCache, layer: number, head: number): number[] {
+    const { policy, params } = this.#choice;
+    const name = this.#name(layer);
+    const queries = { activation: activations.get(name), plain: name.endsWith("hook_q"), last: this.last };
+    const view = new CacheView(this.#model, { cache, row: 0, layer, heads: [head] }, queries, {
+      prompt: this.#extent.tokens,
+      step: 0,
+      steps: this.#extent.steps,
+      prepared: undefined,
+    });
+    const width = this.#model.config.d_head;
+    let channels: number[] = [];
+    const rows = tf.tidy(() => {
+      channels = policy.channels!(view, params);
+      if (channels.length === width) return undefined;
+      const stays = new Set(channels);
+      const mask = tf.tensor2d([Array.from({ length: width }, (_, c) => (stays.has(c) ? 1 : 0))]);
+      return [tf.mul(tf.squeeze(view.keys, [0]), mask), tf.squeeze(view.values, [0])];
+    });
+    const [keys, values] = rows ?? [];
+    if (keys && values) cache.write({ layer, row: 0, head }, view.places[0]!, { keys, values });
+    tf.dispose(rows ?? []);
+    return channels;
+  }
+}
