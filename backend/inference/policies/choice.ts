@@ -147,7 +147,8 @@ function completed(policy: TokenPolicy | ReadPolicy, given: Record<string, unkno
         field: "budget",
       },
     );
-  return ratio === undefined && budget === undefined ? { ...params, ratio: RATIO } : params;
+  const decides = policy.chooses === "tokens" && policy.decides?.(params);
+  return ratio === undefined && budget === undefined && !decides ? { ...params, ratio: RATIO } : params;
 }
 
 /**

@@ -5,8 +5,19 @@ import { embed, logitsOf } from "./ends.ts";
 import { LayerPass } from "./layer.ts";
 import { ForwardPass } from "./pass.ts";
 import { checkForward } from "./plan.ts";
-import { countForward } from "./tally.ts";
 import type { ForwardInput, ForwardOptions, ForwardResult } from "./types.ts";
+
+let begun = 0;
+
+/** Runs that this process has begun: forwards, of a part of a prompt or of one token too, and ways back. */
+export function runsBegun(): number {
+  return begun;
+}
+
+/** Counts a run. */
+export function countRun(): void {
+  begun++;
+}
 
 /**
  * Runs the transformer. One function serves prefill, decode, any range of layers, interventions and hooks:
@@ -15,7 +26,7 @@ import type { ForwardInput, ForwardOptions, ForwardResult } from "./types.ts";
  */
 export function forward(model: Model, input: ForwardInput, options: ForwardOptions = {}): ForwardResult {
   checkForward(model, input, options);
-  countForward();
+  countRun();
   const pass = new ForwardPass(model, input, options);
   const { plan, activations, reductions } = pass;
   try {

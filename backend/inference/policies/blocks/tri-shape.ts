@@ -17,6 +17,7 @@ export const triShape: BlockPolicy<typeof parameters> = {
     "these.",
   source: "Li et al. 2024, SCBench: A KV Cache-Centric Analysis of Long-Context Methods",
   chooses: "blocks",
+  placed: true,
   parameters,
   choose(view, params) {
     const squares = new Squares(view, 1);
