@@ -27,7 +27,7 @@ describe("patterns search", () => {
     for (const { score } of layers.flat()) expect(score > 0 && score < 1.00001).toBe(true);
     const prompt = ["--tokens-file", row(400), "--max-tokens", "1", "--with-logits", "--json"];
     const run = async (...args: string[]) => ok(await headscope(["generate", ...MODEL, ...prompt, ...args])).json<Document>(); // biome-ignore format: one call
-    const sparse = await run("--policy", "minference", "--param", `patterns=${out}`, "--param", "local=0");
+    const sparse = await run("--policy", "minference", "--param", `patterns=${out}`, "--param", "question=0");
     expect(sparse.prefill!.read).toBeLessThan(0.9);
     expect((await run()).prefill).toBeUndefined();
   });

@@ -136,6 +136,6 @@ export const questionParameter = {
   question: z
     .int()
     .min(0)
-    .default(0)
+    .default(64)
     .describe("last tokens of the prompt, such as its question, which read everything"),
 };

@@ -46,7 +46,7 @@ describe("a search of sparse patterns", () => {
     await generate(model, {
       tokens: TOKENS,
       maxTokens: 1,
-      policies: [{ name: "minference", params: { patterns: file, local: 64 } }],
+      policies: [{ name: "minference", params: { patterns: file, local: 64, question: 0 } }],
       onPromptRead: (layer, read) => {
         if (layer > 0) return;
         const seen = tf.mul(pattern, tf.exp(read.bias()));
