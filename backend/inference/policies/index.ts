@@ -16,6 +16,7 @@ import { think } from "./forms/think.ts";
 import { xkv } from "./forms/xkv.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
+import { gemfilter } from "./inputs/gemfilter.ts";
 import { actqkv } from "./reads/actqkv.ts";
 import { quest } from "./reads/quest.ts";
 import { recycledAttention } from "./reads/recycled-attention.ts";
@@ -63,6 +64,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   s2Attention,
   hyperattention,
   longgen,
+  gemfilter,
   ...SCORING,
   pyramidkv,
   headkv,

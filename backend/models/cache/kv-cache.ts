@@ -371,6 +371,17 @@ export class KvCache {
     own.length = count;
   }
 
+  /**
+   * Says which tokens of its text a row has seen, where it has seen some of them only: its positions are theirs, one after the other.
+   * @param tokens by position, ascending @param seen tokens of the text
+   */
+  standFor(row: number, tokens: readonly number[], seen: number): void {
+    this.#checkRows([row]);
+    const own = this.#rows[row]!;
+    for (const head of own.heads.flat()) head.standFor(tokens);
+    own.skipped = seen - own.length;
+  }
+
   /** The tokens that one KV head holds, ascending: its positions, unless they were numbered anew. */
   tokens(layer: number, row: number, head: number): number[] {
     const { length, skipped } = this.#rows[row]!;

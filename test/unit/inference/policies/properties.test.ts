@@ -67,7 +67,7 @@ const SMALL_READS: Record<string, unknown> = {
 };
 const SMALL_HEADS: Record<string, unknown> = { ...SMALL, recent: 9 };
 /** Policies that can be told how much. */
-const BUDGETED: readonly string[] = ["tokens", "reads"];
+const BUDGETED: readonly string[] = ["inputs", "tokens", "reads"];
 
 /** A policy at each moment that it knows, with parameters that let tokens go. */
 function settings({
@@ -166,6 +166,26 @@ describe("every policy", () => {
       expect(under.cache.read).toBeLessThan(0.9);
       const { read: _, ...held } = under.cache;
       expect(held).toEqual(plain.cache);
+    },
+  );
+
+  it.each(all.filter(({ chooses }) => chooses === "inputs"))(
+    "$title goes on as the plain forward does behind the tokens that it leaves",
+    async ({ policies }) => {
+      const { ids, steps, cache } = await run({ policies, maxTokens: NEW });
+      const [left] = cache.kept!.flat().map((positions) => positions.filter((p) => p < TOKENS.length)) as [number[]];
+      expect(left.length).toBe(Math.trunc(TOKENS.length * 0.4));
+      for (const positions of cache.kept!.flat())
+        expect(positions).toEqual([...left, ...Array.from({ length: NEW - 1 }, (_, i) => TOKENS.length + i)]);
+      const tokens = [...left.map((place) => TOKENS[place]!), ...ids.slice(0, -1)];
+      const plain = forward(model, { tokens: [tokens] });
+      const logits = plain.logits!.dataSync() as Float32Array;
+      plain.dispose();
+      const width = logits.length / tokens.length;
+      steps.forEach((step, i) => {
+        const first = (left.length - 1 + i) * width;
+        expect(furthest(logits.slice(first, first + width), step)).toBeLessThan(5e-4);
+      });
     },
   );
 
