@@ -141,6 +141,8 @@ export { generate, generateBatch, readPrefix } from "./inference/generate.ts";
 export { type Policy, tokenPolicy } from "./inference/policies/base.ts";
 export type { PolicyRequest } from "./inference/policies/choice.ts";
 export { policies } from "./inference/policies/index.ts";
+export { searchPatterns } from "./inference/policies/prompt/search.ts";
+export { Squares } from "./inference/policies/prompt/squares.ts";
 export type { Prefix } from "./inference/prefix.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";

@@ -6,7 +6,7 @@ import { checkTrials, type HeadScores } from "../backend/common/heads/scores.ts"
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../backend/common/options.ts";
 import { createScores } from "../backend/heads/files.ts";
 import type { ModelConfig } from "../backend/models/config.ts";
-import { forwardsRun } from "../backend/models/forward/tally.ts";
+import { forwardsRun } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
 import { copying, matching } from "./copying.ts";

@@ -27,6 +27,7 @@ import { register as models } from "./commands/models.ts";
 import { register as needle } from "./commands/needle.ts";
 import { register as pairs } from "./commands/pairs.ts";
 import { register as patch } from "./commands/patch.ts";
+import { register as patterns } from "./commands/patterns.ts";
 import { register as policies } from "./commands/policies.ts";
 import { register as probe } from "./commands/probe.ts";
 import { register as probes } from "./commands/probes.ts";
@@ -73,6 +74,7 @@ const COMMANDS = [
   icv,
   features,
   trainGates,
+  patterns,
   policies,
   generate,
   cost,

@@ -2,8 +2,7 @@ import { AGREEMENT_FORMAT, type FindingCost, type HeadAgreement } from "../commo
 import { HeadscopeError } from "../common/errors.ts";
 import { formatKvHead } from "../common/heads/head.ts";
 import type { HeadModel } from "../common/heads/model.ts";
-import { type HeadTable, rankTable, toKvHeads } from "../common/heads/table.ts";
-import { rankCorrelation } from "../common/rank-correlation.ts";
+import { type HeadTable, rankCorrelation, rankTable, toKvHeads } from "../common/heads/table.ts";
 import type { SparsePattern, SparsePatterns } from "./patterns.ts";
 
 /** One way of scoring KV heads, and what it scored. */

@@ -1,7 +1,7 @@
 import type { CircuitComparison, CircuitList } from "../../common/api/circuits.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { rankCorrelation } from "../../common/heads/table.ts";
 import { checkOptions, type Rules, whole } from "../../common/options.ts";
-import { rankCorrelation } from "../../common/rank-correlation.ts";
 import { parseCircuit } from "../edges/circuit-list.ts";
 
 /** A way of comparing circuits. */

@@ -29,7 +29,7 @@ function deviceText(device: Device, rows: readonly CostRow[]): string {
   ];
   const columns = ["policies", ...names.map(right)];
   const cells = rows.map((row) => [
-    row.policies.map(({ name }) => name).join(",") || "full attention",
+    row.policies.map(({ name }) => name).join("+") || "full attention",
     String(row.tokens),
     bytes(row.cacheBytes),
     String(row.concurrency),
@@ -39,5 +39,12 @@ function deviceText(device: Device, rows: readonly CostRow[]): string {
     duration(1000 * row.contextSwitch.seconds),
     duration(1000 * row.offload.seconds),
   ]);
-  return [head, table(columns, cells), dim(`Slow memory: ${device.slow.name}. Source: ${device.source}.`)].join("\n");
+  const undecided = [...new Set(rows.flatMap(({ held }) => held.undecided))];
+  const notes = undecided.map((name) => dim(`${name} decides as it runs: it counts as full attention here.`));
+  return [
+    head,
+    table(columns, cells),
+    ...notes,
+    dim(`Slow memory: ${device.slow.name}. Source: ${device.source}.`),
+  ].join("\n");
 }

@@ -119,8 +119,10 @@ function checkLength({ ref, config }: ModelInspection, tokens: number, newTokens
   );
 }
 
-/** @throws HeadscopeError for a mask of another model, and a policy that keeps more in any case than it would of a prompt */
-function checkChoice(model: ModelInspection, { heads, tokens }: PolicyChoice, lengths: readonly number[]): void {
+/** @throws HeadscopeError for a file of another model, and a policy that keeps more in any case than it would of a prompt */
+function checkChoice(model: ModelInspection, choice: PolicyChoice, lengths: readonly number[]): void {
+  const { heads, blocks, tokens } = choice;
   if (heads) checkModel(heads.mask, headModel(model), "the mask");
+  for (const chosen of [blocks, tokens]) chosen?.policy.check?.(model, chosen.params, chosen.prepared);
   if (tokens) for (const length of lengths) checkPrompt(tokens, length);
 }

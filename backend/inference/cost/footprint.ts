@@ -1,12 +1,14 @@
-import type { HeadMask } from "../../common/heads/mask.ts";
 import { meaningOf } from "../../common/heads/meaning.ts";
 import type { CacheKind } from "../../common/words.ts";
+import { SQUARE } from "../../kernels/attend.ts";
 import { cacheRowBytes } from "../../kernels/pages.ts";
-import { rowsAllocated } from "../../models/cache/head-cache.ts";
+import { codedPageBytes } from "../../models/cache/forms/size.ts";
+import { PAGE, rowsAllocated } from "../../models/cache/head-cache.ts";
 import { localWindow, type ModelConfig } from "../../models/config.ts";
 import type { Window } from "../../models/transformer/attention.ts";
-import { kept } from "../policies/base.ts";
+import { kept, type PromptView } from "../policies/base.ts";
 import type { PolicyChoice } from "../policies/choice.ts";
+import { countsOf } from "../policies/counts.ts";
 
 /** A request whose memory and work are wanted. */
 export interface RequestSize {
@@ -27,11 +29,14 @@ export interface Footprint {
   readonly readBytes: number;
   /** Pairs of a query and a key that it reads, over layers and query heads: of the prompt. */
   readonly pairs: number;
+  /** Names of the policies that decide as they run: theirs counts as full attention's. */
+  readonly undecided: readonly string[];
 }
 
 /** Rows of one KV head under a choice. */
 interface HeadRows {
-  /** At the end, as memory is given. */
+  /** At the end: in use, and as memory is given. */
+  readonly used: number;
   readonly allocated: number;
   /** Read by the token in the middle of the new ones. */
   readonly read: number;
@@ -39,68 +44,104 @@ interface HeadRows {
   readonly pairs: number;
 }
 
-/** The footprint of a request under policies. @param choice `{}` for full attention @param config of the model */
-export function footprint(choice: Partial<PolicyChoice>, config: ModelConfig, size: RequestSize): Footprint {
+/** Policies at work, as `choosePolicies` gives them; `{}` for full attention. */
+type Choice = Partial<PolicyChoice>;
+
+/** The footprint of a request under policies. @param config of the model */
+export function footprint(choice: Choice, config: ModelConfig, size: RequestSize): Footprint {
   const { n_layers, n_heads, n_key_value_heads: kvHeads, d_head } = config;
+  const { tokens, newTokens } = size;
   const rowBytes = 2 * cacheRowBytes(size.cache, d_head);
-  const windows = choice.heads && windowsOf(choice.heads.mask);
-  const counts = countsOf(choice, size.tokens, n_layers);
-  let [allocated, read, pairs] = [0, 0, 0];
+  const windows = choice.heads && meaningOf(choice.heads.mask).windows;
+  const counts = choice.tokens && countsOf(choice.tokens, tokens, config);
+  const coded = codedRows(choice, config, rowBytes);
+  let [bytes, readBytes, pairs] = [0, 0, 0];
   for (let layer = 0; layer < n_layers; layer++) {
     const local = localWindow(config, layer);
+    const squares = squaresOf(choice, config, layer, tokens);
     for (let head = 0; head < kvHeads; head++) {
       const window = windows?.[layer]?.[head];
-      const rows = window ? streaming(window, choice.heads!, size) : full(counts[layer]!, choice, size);
+      const count = Math.min(tokens, counts?.[layer]?.[head] ?? tokens);
+      const rows = window ? streaming(window, choice.heads!, size) : full(count, choice, size);
       const chosen = window ? rows.read : chosenOf(rows.read, choice, layer);
-      allocated += rows.allocated;
-      read += Math.min(chosen, local ?? Number.POSITIVE_INFINITY);
-      pairs += local === undefined ? rows.pairs : Math.min(rows.pairs, reach(size.tokens, local));
+      const [held, look] = window ? [0, 0] : [coded(rows.used), coded(rows.read)];
+      bytes += rows.allocated * rowBytes - held;
+      readBytes += (rows.read * rowBytes - look) * Math.min(1, chosen / rows.read, (local ?? rows.read) / rows.read);
+      pairs += Math.min(rows.pairs, squares * reach(tokens), local === undefined ? rows.pairs : reach(tokens, local));
     }
   }
+  const { form } = choice;
+  const held = form?.policy.sizeOf?.({ tokens, config, rowBytes }, form.params);
+  const fresh = { bytes: rowsAllocated(newTokens - 1), readBytes: middle(newTokens) };
+  const behind = rowBytes * n_layers * kvHeads;
   return {
-    bytesPerToken: n_layers * kvHeads * rowBytes,
-    bytes: allocated * rowBytes,
-    readBytes: read * rowBytes,
+    bytesPerToken: behind,
+    ...(held === undefined
+      ? { bytes, readBytes }
+      : { bytes: held.bytes + behind * fresh.bytes, readBytes: held.read + behind * fresh.readBytes }),
     pairs: (pairs * n_heads) / kvHeads,
+    undecided: undecidedOf(choice),
   };
 }
 
-function windowsOf(mask: HeadMask): readonly (readonly (Window | undefined)[])[] {
-  return meaningOf(mask).windows;
+/** Policies of which nothing is known before they have looked. */
+function undecidedOf({ blocks, inputs, form }: Choice): string[] {
+  const names = [
+    blocks && !blocks.policy.placed ? blocks.policy.name : undefined,
+    inputs?.policy.name,
+    form && !form.policy.sizeOf && !form.policy.form ? form.policy.name : undefined,
+  ];
+  return names.filter((name) => name !== undefined);
 }
 
-/** Tokens of the prompt that a head which keeps everything is left with, by layer. */
-function countsOf({ tokens: choice }: Partial<PolicyChoice>, tokens: number, layers: number): number[] {
-  const even = choice ? kept(choice.params, tokens) : Number.POSITIVE_INFINITY;
-  const own = even < tokens ? choice?.policy.counts?.(choice.params, tokens, layers) : undefined;
-  return (own ?? new Array<number>(layers).fill(even)).map((count) => Math.min(count, tokens));
+/** Share of the prompt's causal squares that a layer reads, where they follow from its length. */
+function squaresOf({ blocks }: Choice, config: ModelConfig, layer: number, tokens: number): number {
+  if (!blocks?.policy.placed) return 1;
+  // No policy that goes by places alone looks at these.
+  const none = {} as Pick<PromptView, "queries" | "keys" | "values">;
+  const view = { ...none, config, layer, start: 0, tokens, side: SQUARE };
+  return blocks.policy.choose(view, blocks.params, blocks.prepared)?.share ?? 1;
 }
 
-function streaming(window: Window, { prefill, once }: NonNullable<PolicyChoice["heads"]>, size: RequestSize): HeadRows {
+function streaming(window: Window, { prefill, once }: NonNullable<Choice["heads"]>, size: RequestSize): HeadRows {
   const { tokens, newTokens } = size;
   const most = window.sink + window.recent;
   const pairs = prefill === "dense" ? reach(tokens) : reach(tokens, most);
   if (once) return { ...grown(Math.min(tokens, most), newTokens), pairs };
   const length = tokens + newTokens - 1;
-  return { allocated: rowsAllocated(length, window), read: Math.min(tokens + middle(newTokens), most), pairs };
+  return { used: 0, allocated: rowsAllocated(length, window), read: Math.min(tokens + middle(newTokens), most), pairs };
 }
 
-function full(count: number, { tokens: choice }: Partial<PolicyChoice>, { tokens, newTokens }: RequestSize): HeadRows {
+function full(count: number, { tokens: choice }: Choice, { tokens, newTokens }: RequestSize): HeadRows {
   const slides = choice?.params.when === "decode" && Number.isFinite(kept(choice.params, tokens));
   const pairs = reach(tokens);
   if (!slides) return { ...grown(count, newTokens), pairs };
   const most = kept(choice.params, tokens);
   const length = Math.min(count + newTokens - 1, most);
-  return { allocated: rowsAllocated(length), read: Math.min(count + middle(newTokens), most), pairs };
+  return { used: length, allocated: rowsAllocated(length), read: Math.min(count + middle(newTokens), most), pairs };
 }
 
 /** A head that holds so much of the prompt, and every new token. */
 function grown(count: number, newTokens: number): Omit<HeadRows, "pairs"> {
-  return { allocated: rowsAllocated(count + newTokens - 1), read: count + middle(newTokens) };
+  const used = count + newTokens - 1;
+  return { used, allocated: rowsAllocated(used), read: count + middle(newTokens) };
+}
+
+/** Bytes that codes take off a head's rows: of whole pages behind the recent tokens. @returns of so many rows */
+function codedRows({ form }: Choice, config: ModelConfig, rowBytes: number): (rows: number) => number {
+  const codes = form?.policy.form?.(form.params);
+  if (codes === undefined) return () => 0;
+  const [first, later] = [0, 1].map(
+    (number) => PAGE * rowBytes - codedPageBytes(codes, config, { number, rows: PAGE }),
+  );
+  return (rows) => {
+    const pages = Math.floor((rows - codes.recent) / PAGE);
+    return pages < 1 ? 0 : first! + (pages - 1) * later!;
+  };
 }
 
 /** Keys that a new token reads of those that a head holds, under a policy for reads. */
-function chosenOf(held: number, { reads }: Partial<PolicyChoice>, layer: number): number {
+function chosenOf(held: number, { reads }: Choice, layer: number): number {
   if (!reads || layer < Number(reads.params["dense"] ?? 0)) return held;
   return Math.min(held, Math.max(kept(reads.params, held), reads.policy.least?.(reads.params) ?? 1));
 }

@@ -7,6 +7,7 @@ import type { Prefill } from "../../common/words.ts";
 import type { CacheForm } from "../../models/cache/forms/form.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
+import type { ModelDescription } from "../../models/sources/source.ts";
 import type { SquareGrid, Squares } from "./prompt/squares.ts";
 
 /** Moments from which on tokens go: once at the end of the prompt, or there and after every new token too. */
@@ -119,6 +120,8 @@ export interface LayerView {
   readonly positions: Tensor;
   /** Queries of the last tokens, of the KV heads' query heads [heads, queries, d_head]. */
   readonly queries: Tensor;
+  /** Residual stream before the layer, of the tokens whose queries would be seen [tokens, d_model]; where `stream` asks for it. */
+  readonly stream: Tensor;
   /** New tokens that have gone through the model, and most that there will be. */
   readonly step: number;
   readonly steps: number;
@@ -132,6 +135,8 @@ export interface QueriesSeen {
   readonly of: number | "all";
   /** True for queries before the rotation. */
   readonly unrotated?: boolean;
+  /** True for the stream before the layer in the place of queries. */
+  readonly stream?: boolean;
 }
 
 /** The part that policies of all kinds have. */
@@ -152,12 +157,14 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
   complete?(params: z.output<S>): z.output<S>;
   /** Fewest tokens that a KV head can keep, those which always stay among them. Default 1. */
   least?(params: z.output<S>): number;
+  /** True where `choose` goes by the scores themselves, and no budget is given. */
+  decides?(params: z.output<S>): boolean;
   /** True where it looks at all KV heads of a layer, so that none can stream. */
   readonly whole?: boolean;
   /** Reads what it needs, before a model is loaded; views have it, and `countsByHead` gets it. */
   prepare?(params: z.output<S>): Promise<unknown>;
   /** Insists that it suits a model. @throws HeadscopeError */
-  check?(model: Model, params: z.output<S>, prepared: unknown): void;
+  check?(model: ModelDescription, params: z.output<S>, prepared: unknown): void;
   /** Default: none. */
   queries?(params: z.output<S>): QueriesSeen | undefined;
   /**
@@ -241,10 +248,12 @@ export interface PromptAttended extends PromptRead {
 /** A policy that chooses what the prompt's queries read: squares of 64 queries and 64 keys. */
 export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> extends PolicyDefinition<S> {
   readonly chooses: "blocks";
+  /** True where the squares follow from the numbers of tokens alone: `choose` looks at no tensor then. */
+  readonly placed?: true;
   /** Reads what it needs, before a model is loaded; `choose` gets it. */
   prepare?(params: z.output<S>): Promise<P>;
   /** Insists that this suits a model. @throws HeadscopeError */
-  check?(model: Model, params: z.output<S>, prepared: P | undefined): void;
+  check?(model: ModelDescription, params: z.output<S>, prepared: P | undefined): void;
   /**
    * The squares that are read in a layer, or the attention itself where a method's is none of squares. Runs in a tidy.
    * @returns undefined where all is read
@@ -378,6 +387,23 @@ export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyD
   channels?(view: LayerView, params: z.output<S>): number[];
   /** Codes that whole pages are put into, behind the recent tokens: at the end of the prompt, and as new tokens come. */
   form?(params: z.output<S>): CacheForm;
+  /** The size of a prompt in this form, told without a run; default: nobody knows it. */
+  sizeOf?(prompt: PromptShape, params: z.output<S>): FormSize;
+}
+
+/** A prompt as the size of its form depends on it. */
+export interface PromptShape {
+  readonly tokens: number;
+  readonly config: ModelConfig;
+  /** Bytes of a key and a value of a head as they come. */
+  readonly rowBytes: number;
+}
+
+/** Bytes of a prompt's keys and values in all heads. */
+export interface FormSize {
+  readonly bytes: number;
+  /** Bytes that each new token looks at. */
+  readonly read: number;
 }
 
 /** A way to hold or to read less of what a model has read. */

@@ -156,7 +156,8 @@ function completed(
         field: "budget",
       },
     );
-  return ratio === undefined && budget === undefined ? { ...params, ratio: RATIO } : params;
+  const decides = policy.chooses === "tokens" && policy.decides?.(params);
+  return ratio === undefined && budget === undefined && !decides ? { ...params, ratio: RATIO } : params;
 }
 
 /**

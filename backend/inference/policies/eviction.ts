@@ -119,6 +119,7 @@ export class Eviction {
   }
 
   #name(layer: number): string {
+    if (this.#seen?.stream) return blockHook(layer, "hook_resid_pre");
     const rotated = this.#model.config.positional_embedding_type === "rotary" && !this.#seen?.unrotated;
     return blockHook(layer, rotated ? "attn.hook_rot_q" : "attn.hook_q");
   }

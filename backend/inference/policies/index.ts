@@ -29,7 +29,6 @@ import { headkv } from "./tokens/headkv.ts";
 import { keydiff } from "./tokens/keydiff.ts";
 import { keyformer } from "./tokens/keyformer.ts";
 import { knorm } from "./tokens/knorm.ts";
-import { locret } from "./tokens/locret.ts";
 import { lookM } from "./tokens/look-m.ts";
 import { observedAttention } from "./tokens/observed-attention.ts";
 import { pyramidkv } from "./tokens/pyramidkv.ts";
@@ -37,6 +36,8 @@ import { random } from "./tokens/random.ts";
 import { snapkv } from "./tokens/snapkv.ts";
 import { streamingLlm } from "./tokens/streaming-llm.ts";
 import { tova } from "./tokens/tova.ts";
+import { attentionGate } from "./tokens/trained/attention-gate.ts";
+import { locret } from "./tokens/trained/locret.ts";
 
 /** Policies whose scores a policy that shares budgets can take. */
 const SCORING: readonly TokenPolicy[] = [
@@ -70,6 +71,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   headkv,
   lookM,
   locret,
+  attentionGate,
   adakv(SCORING),
   quest,
   tokenSelect,

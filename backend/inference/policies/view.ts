@@ -14,9 +14,9 @@ export interface LayerPlace {
   readonly heads: readonly number[];
 }
 
-/** Queries of a layer as the forward gave them, and the last of them that count. */
+/** Queries of a layer as the forward gave them, or the stream before it, and the last of them that count. */
 export interface LayerQueries {
-  /** [rows, tokens, heads, d_head]; undefined where nobody looks. */
+  /** [rows, tokens, heads, d_head], of the stream [rows, tokens, d_model]; undefined where nobody looks. */
   readonly activation: Tensor | undefined;
   /** True before the rotation, and before the norm of queries where the model has one. */
   readonly plain: boolean;
@@ -83,6 +83,11 @@ export class CacheView implements LayerView {
 
   get positions(): Tensor {
     return this.#once("positions", () => tf.tensor2d(this.places as number[][]));
+  }
+
+  get stream(): Tensor {
+    const { activation } = this.#queries; // [rows, tokens, d_model]
+    return this.#once("stream", () => tf.squeeze(tf.slice(activation!, this.#place.row, 1), [0]));
   }
 
   get queries(): Tensor {

@@ -5,8 +5,14 @@ import { embed, logitsOf } from "./ends.ts";
 import { LayerPass } from "./layer.ts";
 import { ForwardPass } from "./pass.ts";
 import { checkForward } from "./plan.ts";
-import { countForward } from "./tally.ts";
 import type { ForwardInput, ForwardOptions, ForwardResult } from "./types.ts";
+
+let begun = 0;
+
+/** Forwards that this process has begun, of a part of a prompt or of one token too. */
+export function forwardsRun(): number {
+  return begun;
+}
 
 /**
  * Runs the transformer. One function serves prefill, decode, any range of layers, interventions and hooks:
@@ -15,7 +21,7 @@ import type { ForwardInput, ForwardOptions, ForwardResult } from "./types.ts";
  */
 export function forward(model: Model, input: ForwardInput, options: ForwardOptions = {}): ForwardResult {
   checkForward(model, input, options);
-  countForward();
+  begun++;
   const pass = new ForwardPass(model, input, options);
   const { plan, activations, reductions } = pass;
   try {

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readdir, rmdir, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { EvaluationEntry, PolicyEvaluation } from "../../common/api/evaluations.ts";
@@ -6,7 +7,7 @@ import { EVALUATIONS } from "../../evaluation/folders.ts";
 import { JOURNAL, readJournalHead } from "../../evaluation/journal.ts";
 import { EVALUATION_FILES, readEvaluation } from "../../evaluation/write.ts";
 import { isLink } from "../../files.ts";
-import { notFound } from "../http/problems.ts";
+import { notFound, Refusal } from "../http/problems.ts";
 import { existingFile, pathOfId } from "./files.ts";
 
 /** The evaluations in a data folder, newest first; folders without a sound journal are left out. */
@@ -25,8 +26,10 @@ export async function findEvaluation(folder: string, id: string): Promise<Policy
 }
 
 /** Path of a file of an evaluation. @throws Refusal 403, 404 */
-export function evaluationFile(folder: string, id: string, name: string): Promise<string> {
-  return existingFile([folder], join(folderOf(folder, id), name));
+export async function evaluationFile(folder: string, id: string, name: string): Promise<string> {
+  const path = join(folderOf(folder, id), name);
+  if (!existsSync(path)) throw notFound(`evaluation ${id} has no ${name}`, "see /api/evaluations; an evaluation that was stopped has no results yet"); // biome-ignore format: one line
+  return existingFile([folder], path);
 }
 
 /** Removes an evaluation's own files, and its folder where nothing else lies in it. @throws Refusal 404 */
@@ -52,7 +55,7 @@ async function entryOf(folder: string, id: string): Promise<EvaluationEntry | un
     );
     return { id, model, settings, finished, changed: (await stat(journal)).mtime.toISOString() };
   } catch (error) {
-    if (error instanceof HeadscopeError || (error as { status?: number }).status !== undefined) return undefined;
+    if (error instanceof HeadscopeError || error instanceof Refusal) return undefined;
     throw error;
   }
 }

@@ -8,6 +8,8 @@ import { tf } from "../../runtime/tf.ts";
 export interface GatedInputs extends PrefillInputs {
   /** Residual stream before the block [rows, tokens, d_model]. */
   stream: Tensor;
+  /** 1 for tokens of the prompt, 0 for those behind it [tokens]; where the gates tell them apart. */
+  prompt?: Tensor | undefined;
 }
 
 /** The attention of a gated layer. */
@@ -34,6 +36,8 @@ export interface GatedTokens {
   /** Keys that a query reaches, its own included, in a layer of local attention. */
   local?: number | undefined;
   rotation?: Rotation | undefined;
+  /** As `GatedInputs` has it. */
+  prompt?: Tensor | undefined;
 }
 
 /** A gated block: the model's own, whose attention is another. */
@@ -50,7 +54,7 @@ export function gatedBlock(
   x: Tensor,
   gates: readonly Tensor[],
   { attention, ...block }: GatedBlock,
-  { rows, positions: T, local, rotation }: GatedTokens,
+  { rows, positions: T, local, rotation, prompt }: GatedTokens,
 ): { y: Tensor; penalty: Tensor | undefined } {
   const { config } = block;
   const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
@@ -63,6 +67,7 @@ export function gatedBlock(
     position: tf.tensor2d(Array.from({ length: T }, (_, t) => [t])),
     valid: tf.ones([T, 1]),
     local,
+    prompt,
   };
   const { z, penalty } = attention.attend(inputs, gates, config);
   return { y: blockOutput(x, tf.reshape(z, [rows * T, H * D]), block), penalty };

@@ -22,6 +22,8 @@ export interface GatedRunOptions {
   readonly gates: readonly (readonly Tensor[])[];
   readonly rows: number;
   readonly positions: number;
+  /** 1 for tokens of the prompt, 0 for those behind it [positions]; it stays the caller's. Default none. */
+  readonly prompt?: Tensor | undefined;
   /** Lets others in between two layers. */
   readonly turn?: Turn | undefined;
 }
@@ -100,7 +102,7 @@ export class GatedRun {
 
   /** A block forward, of its stream; or back through it, of the stream and the gradient behind it. */
   #block(layer: number, given: readonly [Tensor] | readonly [Tensor, Tensor]): Tensor[] {
-    const { model, attention, gates, rows, positions } = this.#options;
+    const { model, attention, gates, rows, positions, prompt } = this.#options;
     const { config } = model;
     const narrow = model.weights.blocks[layer]!;
     const wide = widenBlock(narrow); // gradients go through float32
@@ -112,8 +114,10 @@ export class GatedRun {
       const stream = tensors[0]!;
       const behind = tensors.slice(given.length);
       const trained = behind.slice(0, own.length);
-      const [cos, sin] = behind.slice(own.length);
-      const tokens: GatedTokens = { rows, positions, local, rotation: cos && sin ? { cos, sin } : undefined };
+      const context = prompt && behind[own.length];
+      const [cos, sin] = behind.slice(own.length + (prompt ? 1 : 0));
+      const turn = cos && sin ? { cos, sin } : undefined;
+      const tokens: GatedTokens = { rows, positions, local, rotation: turn, prompt: context };
       const block = { weights, config, hook: UNHOOKED, attention };
       if (!back) {
         const { y, penalty } = gatedBlock(stream, trained, block, tokens);
@@ -131,7 +135,7 @@ export class GatedRun {
       const { out } = runStage({
         key: `gated ${back ? "backward" : "forward"}|${attention.key}|${model.key}|${local}`,
         extent: { rows, tokens: positions },
-        tensors: [...given, ...own, ...(rotation ? [rotation.cos, rotation.sin] : [])],
+        tensors: [...given, ...own, ...(prompt ? [prompt] : []), ...(rotation ? [rotation.cos, rotation.sin] : [])],
         weights: flatten(wide?.block ?? narrow),
         requests: NO_REQUESTS,
         xla: hasNative(),

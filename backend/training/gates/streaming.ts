@@ -14,7 +14,7 @@ import type { GatedAttention, GatedInputs } from "./gated-block.ts";
 export function streamingMixture(window: Window): GatedAttention {
   return {
     key: `streaming ${window.sink} ${window.recent}`,
-    attend({ stream: _, ...tokens }: GatedInputs, [gates]: readonly Tensor[], config: ModelConfig) {
+    attend({ stream: _, prompt: __, ...tokens }: GatedInputs, [gates]: readonly Tensor[], config: ModelConfig) {
       const { n_heads: H, n_key_value_heads: G } = config;
       const [full] = attendPrefill(tokens, [], config, UNHOOKED);
       const windows = new Array<Window>(G).fill(window);

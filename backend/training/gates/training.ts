@@ -98,7 +98,7 @@ export class GateTraining {
     }
   }
 
-  /** What `restore` takes. */
+  /** Puts the training as it stands into numbers, which `restore` takes. */
   state(): GateState {
     const [numbers, first, second] = this.#vectors.map((t) => t.dataSync() as Float32Array);
     return { step: this.#step, vectors: [numbers!, first!, second!], curve: [...this.#curve] };

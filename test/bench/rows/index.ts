@@ -8,11 +8,12 @@ import { decodeRows } from "./decode.ts";
 import { forwardRows } from "./forward.ts";
 import { kernelRows } from "./kernels.ts";
 import { memoryRows } from "./memory.ts";
+import { promptRows } from "./prompts.ts";
 
 /** All figures but those of training. */
 export function allRows(setting: Setting): Bench[] {
   const help = { name: "headscope --help", unit: "ms", rival: "300 ms", goal: 1, ours: timeHelp, theirs: () => 300 };
-  const groups = [forwardRows, decodeRows, circuitRows, memoryRows, kernelRows, costRows];
+  const groups = [forwardRows, promptRows, decodeRows, circuitRows, memoryRows, kernelRows, costRows];
   return [...groups.flatMap((group) => group(setting)), help];
 }
 

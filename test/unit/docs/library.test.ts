@@ -18,7 +18,14 @@ async function run(code: string): Promise<unknown[][]> {
 }
 
 describe("docs/library.md", () => {
-  const blocks = ["docs/library.md", "docs/texts.md", "docs/generation.md", "docs/policies.md", "docs/cost.md"].flatMap((name) =>
+  const blocks = [
+    "docs/library.md",
+    "docs/texts.md",
+    "docs/generation.md",
+    "docs/policies.md",
+    "docs/gates.md",
+    "docs/cost.md",
+  ].flatMap((name) =>
     blocksOf(name).flatMap(({ language, code }, i) => (language === "js" ? [[name, i, code] as const] : [])),
   );
 

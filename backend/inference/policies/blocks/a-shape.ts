@@ -20,6 +20,7 @@ export const aShape: BlockPolicy<typeof parameters> = {
   source:
     "Jiang et al. 2024, MInference 1.0: Accelerating Pre-filling for Long-Context LLMs via Dynamic Sparse Attention",
   chooses: "blocks",
+  placed: true,
   parameters,
   choose(view, params) {
     const squares = new Squares(view, 1);

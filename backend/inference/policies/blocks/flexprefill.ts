@@ -10,7 +10,7 @@ import {
   stretchMeans,
   stretchSums,
 } from "../prompt/scores.ts";
-import { Squares } from "../prompt/squares.ts";
+import { questionParameter, Squares } from "../prompt/squares.ts";
 
 const parameters = z.object({
   gamma: z.number().gt(0).max(1).default(0.9).describe("share of the last queries' attention that is covered"),
@@ -20,8 +20,9 @@ const parameters = z.object({
     .default(0.1)
     .describe("divergence of estimated and true attention below which a head's squares follow their own queries"),
   least: z.int().min(1).default(128).describe("tokens that columns, and distances, have at least"),
+  ...questionParameter,
 });
-type Parameters = z.output<typeof parameters>;
+type Parameters = Omit<z.output<typeof parameters>, "question">;
 
 /** What a head's squares are chosen by. */
 export interface FlexHead {
@@ -129,6 +130,9 @@ export const flexprefill: BlockPolicy<typeof parameters> = {
   chooses: "blocks",
   parameters,
   choose(view, params) {
-    return params.gamma === 1 ? undefined : flexSquares(view, params).squares;
+    if (params.gamma === 1) return undefined;
+    const { squares } = flexSquares(view, params);
+    squares.addLast(params.question);
+    return squares;
   },
 };

@@ -23,6 +23,7 @@ export const longgen: BlockPolicy<typeof parameters> = {
   source:
     "Ge et al. 2024, A Little Goes a Long Way: Efficient Long Context Training and Inference with Partial Contexts",
   chooses: "blocks",
+  placed: true,
   parameters,
   choose(view, { sinks, local, stride }) {
     if (fullLayers(view.config.n_layers).includes(view.layer)) return undefined;

@@ -4,10 +4,10 @@ import { checkModel, headModel } from "../../../common/heads/model.ts";
 import { readPatterns, type SparsePatterns } from "../../../heads/patterns.ts";
 import type { BlockPolicy } from "../base.ts";
 import { LayerPatterns } from "../prompt/patterns.ts";
-import { Squares } from "../prompt/squares.ts";
+import { questionParameter, Squares } from "../prompt/squares.ts";
 
 /** Share of the prompt that a head without a pattern of its own has as columns, and as distances. */
-const [VERTICAL, SLASH] = [1 / 32, 1 / 16];
+const SHARE = 1 / 16;
 
 /** Parameters of the choice of columns and diagonals. */
 export const lateParameters = {
@@ -29,9 +29,10 @@ const parameters = z.object({
     .int()
     .min(0)
     .optional()
-    .describe("tokens of the columns read, without a pattern file; default 1/32 of the prompt"),
+    .describe("tokens of the columns read, without a pattern file; default 1/16 of the prompt"),
   slash: z.int().min(0).optional().describe("distances read, without a pattern file; default 1/16 of the prompt"),
   ...lateParameters,
+  ...questionParameter,
 });
 
 /** A shape for each head, filled in as the prompt asks. */
@@ -49,13 +50,14 @@ export const minference: BlockPolicy<typeof parameters, SparsePatterns | undefin
   check(model, { patterns: file }, patterns) {
     if (patterns) checkModel(patterns, headModel(model), `patterns ${file}`);
   },
-  choose(view, { vertical, slash, ...late }, file) {
+  choose(view, { vertical, slash, question, ...late }, file) {
     const end = view.start + view.tokens;
     const patterns = new LayerPatterns(view, late);
     const squares = new Squares(view, view.config.n_heads);
-    const online = { pattern: "vertical_and_slash", a: vertical ?? end * VERTICAL, b: slash ?? end * SLASH } as const;
+    const online = { pattern: "vertical_and_slash", a: vertical ?? end * SHARE, b: slash ?? end * SHARE } as const;
     for (let head = 0; head < squares.heads; head++)
       patterns.add(squares, head, file?.layers[view.layer]?.[head] ?? online);
+    squares.addLast(question);
     return squares;
   },
 };

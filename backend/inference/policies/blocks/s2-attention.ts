@@ -16,6 +16,7 @@ export const s2Attention: BlockPolicy<typeof parameters> = {
     "together read all.",
   source: "Lin et al. 2024, S2-Attention: Hardware-Aware Context Sharding Among Attention Heads",
   chooses: "blocks",
+  placed: true,
   parameters,
   choose(view, { local, stride }) {
     const heads = view.config.n_heads;

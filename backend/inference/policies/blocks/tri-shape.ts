@@ -17,12 +17,13 @@ export const triShape: BlockPolicy<typeof parameters> = {
     "these.",
   source: "Li et al. 2024, SCBench: A KV Cache-Centric Analysis of Long-Context Methods",
   chooses: "blocks",
+  placed: true,
   parameters,
   choose(view, params) {
     const squares = new Squares(view, 1);
     const shape = inShape(squares, params);
-    const dense = view.start + view.tokens - params.last;
-    squares.fill(0, (row, column) => shape(row, column) || squares.last(row) >= dense);
+    squares.fill(0, shape);
+    squares.addLast(params.last);
     return squares;
   },
 };

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import type { BlockPolicy } from "../base.ts";
 import { falling, products, type Scored } from "../prompt/scores.ts";
-import { Squares } from "../prompt/squares.ts";
+import { questionParameter, Squares } from "../prompt/squares.ts";
 
 const parameters = z.object({
   stride: z
@@ -16,6 +16,7 @@ const parameters = z.object({
     .max(1)
     .default(0.9)
     .describe("share of its estimated attention that each row of squares reads at least"),
+  ...questionParameter,
 });
 
 /** Score of a tile that no query sees. */
@@ -78,8 +79,10 @@ export const xattention: BlockPolicy<typeof parameters> = {
   source: "Xu et al. 2025, XAttention: Block Sparse Attention with Antidiagonal Scoring",
   chooses: "blocks",
   parameters,
-  choose(view, { stride, threshold }) {
+  choose(view, { stride, threshold, question }) {
     if (threshold === 1) return undefined;
-    return coveringSquares(view, antidiagonalScores(view, stride).dataSync(), threshold);
+    const squares = coveringSquares(view, antidiagonalScores(view, stride).dataSync(), threshold);
+    squares.addLast(question);
+    return squares;
   },
 };

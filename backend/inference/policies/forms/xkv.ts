@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
+import { PAGE } from "../../../models/cache/head-cache.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { type Condensed, formPolicy, type HeldPrompt, type LayerRows, refuseBoth } from "../base.ts";
 import { principalDirections, rankOf } from "./low-rank.ts";
@@ -50,6 +51,18 @@ export const xkv = formPolicy({
   }),
   check: (params) => refuseBoth("xkv", params, "ratio", "rank"),
   condense: (prompt, params) => new Xkv(prompt, params),
+  sizeOf({ tokens, config, rowBytes }, { layers, ratio = RATIO, rank }) {
+    const width = config.n_key_value_heads * config.d_head;
+    let numbers = 0;
+    for (let first = 0; first < config.n_layers; first += layers) {
+      const channels = Math.min(layers, config.n_layers - first) * width;
+      for (const times of [1, VALUES])
+        numbers += rankOf(times * (rank ?? (1 - ratio) * channels), channels) * (tokens + channels);
+    }
+    // One layer's rows at a time are restored into pages, which are held.
+    const restored = config.n_key_value_heads * PAGE * Math.ceil(tokens / PAGE) * rowBytes;
+    return { bytes: 4 * numbers + restored, read: 4 * numbers };
+  },
 });
 
 class Xkv implements Condensed {

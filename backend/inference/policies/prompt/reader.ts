@@ -85,7 +85,8 @@ export function joinReaders(prompt: PromptReader, other: AttentionReader | undef
   };
 }
 
-function viewOf(prompt: PromptAttention, config: ModelConfig): PromptView {
+/** A layer of a prompt as a policy sees it. */
+export function viewOf(prompt: PromptAttention, config: ModelConfig): PromptView {
   const { layer, start, tokens } = prompt;
   return {
     ...{ config, layer, start, tokens, side: SQUARE },

@@ -1,4 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 
 /** Queries of a prompt, cut into squares. */
@@ -76,6 +77,12 @@ export class Squares implements SquareGrid {
       for (let column = 0; column <= this.lastOwn(row); column++) if (rule(row, column)) this.add(head, row, column);
   }
 
+  /** Adds all squares of the rows with any of the last tokens, in all heads. */
+  addLast(tokens: number): void {
+    const first = this.start + this.tokens - tokens;
+    for (let head = 0; head < this.heads; head++) this.fill(head, (row) => this.last(row) >= first);
+  }
+
   has(head: number, row: number, column: number): boolean {
     return this.#read[((this.heads === 1 ? 0 : head) * this.down + row) * this.across + column] === 1;
   }
@@ -123,3 +130,12 @@ export function inShape(squares: Squares, { sinks, local }: { sinks: number; loc
   return (row: number, column: number): boolean =>
     column * squares.side < sinks || squares.first(row) - ((column + 1) * squares.side - 1) < local;
 }
+
+/** The parameter of policies whose own choice may miss what few last queries look for. */
+export const questionParameter = {
+  question: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe("last tokens of the prompt, such as its question, which read everything"),
+};

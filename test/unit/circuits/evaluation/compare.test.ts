@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { compareCircuits } from "../../../../backend/circuits/evaluation/compare.ts";
-import { rankCorrelation } from "../../../../backend/common/rank-correlation.ts";
+import { rankCorrelation } from "../../../../backend/common/heads/table.ts";
 
 const edge = (from: string, to: string, score: number) => ({ from, to, score });
 const FIRST = { edges: [edge("embed", "a0.h0<q>", 3), edge("a0.h0", "m0", 2), edge("m0", "logits", 1)] };

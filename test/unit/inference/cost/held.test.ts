@@ -1,8 +1,13 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../../backend/common/heads/model.ts";
+import { createScores, writeScores } from "../../../../backend/heads/files.ts";
 import { footprint } from "../../../../backend/inference/cost/footprint.ts";
 import { generate } from "../../../../backend/inference/generate.ts";
+import type { Generation } from "../../../../backend/inference/generation.ts";
 import { MOMENTS } from "../../../../backend/inference/policies/base.ts";
 import { choosePolicies, type PolicyChoice } from "../../../../backend/inference/policies/choice.ts";
 import { policies } from "../../../../backend/inference/policies/index.ts";
@@ -18,18 +23,34 @@ const [HEADS, ROW] = [6, 2 * 16 * 4];
 const TOKENS = 300;
 const NEW = 9;
 
+const { ready } = await kernelsHere();
+const folder = mkdtempSync(join(tmpdir(), "headscope-held-"));
+const scores = join(folder, "scores.json");
 let model: Model;
 beforeAll(async () => {
-  await kernelsHere();
   model = await loadModel(fixture("policies/llama"));
+  const values = [[0.1, 0.5, 0, 0.2], [0, 0.1, 0, 0.4], [0.7, 0.1, 0.2, 0]]; // biome-ignore format: a table
+  const metrics = { retrieval: { axis: "heads" as const, values } };
+  await writeScores(scores, createScores({ model: headModel(model), probe: "retrieval", params: {}, metrics }));
 });
-afterAll(() => model.dispose());
+afterAll(() => {
+  model.dispose();
+  rmSync(folder, { recursive: true });
+});
 
-async function bytesOf(choice: Partial<PolicyChoice>, options: object) {
+const SIZE = { tokens: TOKENS, newTokens: NEW, cache: "f32" as const };
+
+function run(options: object): Promise<Generation> {
   const tokens = Array.from({ length: TOKENS }, (_, i) => 3 + ((i * 29) % 90));
-  const { cache } = await generate(model, { tokens, maxTokens: NEW, stop: [], ...options });
-  const size = { tokens: TOKENS, newTokens: NEW, cache: "f32" as const };
-  return [footprint(choice, model.config, size).bytes, cache.bytes];
+  return generate(model, { tokens, maxTokens: NEW, stop: [], ...options });
+}
+
+async function bytesOf(
+  choice: Partial<PolicyChoice>,
+  options: object,
+): Promise<[predicted: number, allocated: number]> {
+  const { cache } = await run(options);
+  return [footprint(choice, model.config, SIZE).bytes, cache.bytes];
 }
 
 describe("bytes that are predicted are those that are allocated", () => {
@@ -44,16 +65,62 @@ describe("bytes that are predicted are those that are allocated", () => {
     expect(predicted).toBe(allocated);
   });
 
-  const named = policies.list().filter(({ chooses }) => chooses === "tokens" || chooses === "reads");
+  /** Those that want nothing trained: what is trained changes scores alone. */
+  const named = policies.list().filter(({ name, chooses }) => {
+    const trained = policies.flags(name).some(({ description }) => description.includes("train-gates"));
+    return (chooses === "tokens" || chooses === "reads") && !trained;
+  });
   const cases = named.flatMap((policy) => {
     const moments = "when" in policy.parameters.shape ? MOMENTS : [undefined];
     return moments.map((when) => ({ policy, when, title: when ? `${policy.name}, when=${when}` : policy.name }));
   });
   it.each(cases)("by $title, at a budget of 150 tokens", async ({ policy, when }) => {
-    const requests = [{ name: policy.name, params: { budget: 150, ...(when && { when }) } }];
+    const files = "scores" in policy.parameters.shape ? { scores } : {};
+    const requests = [{ name: policy.name, params: { budget: 150, ...files, ...(when && { when }) } }];
     const [predicted, allocated] = await bytesOf(await choosePolicies(requests), { policies: requests });
     // Heads that share their tokens by what they score round to pages in other places.
     const rounding = "choose" in policy && policy.chooses === "tokens" ? HEADS * PAGE * ROW : 0;
     expect(Math.abs(predicted! - allocated!)).toBeLessThanOrEqual(rounding);
+  });
+
+  it.skipIf(!ready).each([
+    ["kivi", {}],
+    ["kivi", { bits: 2, group: 16, recent: 0 }],
+    ["kivi", { bits: 3, group: 64 }],
+    ["kivi", { bits: 6, group: 128, recent: 64 }],
+    ["minifloat", {}],
+    ["minifloat", { format: "E3M2", group: 16, recent: 0 }],
+    ["kvquant", { recent: 0 }],
+    ["kvquant", { bits: 3, outliers: 0.05 }],
+  ])("by %s of %j", async (name, params) => {
+    const requests = [{ name, params }];
+    const [predicted, allocated] = await bytesOf(await choosePolicies(requests), { policies: requests });
+    expect(predicted).toBe(allocated);
+  });
+
+  it.each([{ rank: 5 }, { ratio: 0.5, layers: 2 }])("by xkv of %j", async (params) => {
+    const requests = [{ name: "xkv", params }];
+    const [predicted, allocated] = await bytesOf(await choosePolicies(requests), { policies: requests });
+    expect(predicted).toBe(allocated);
+  });
+});
+
+describe("attention of the prompt that is predicted is what is computed", () => {
+  const placed = policies.list().filter((policy) => policy.chooses === "blocks" && policy.placed);
+  it.each(placed.map(({ name }) => name))("by %s", async (name) => {
+    const requests = [{ name }];
+    const choice = await choosePolicies(requests);
+    const { pairs, undecided } = footprint(choice, model.config, SIZE);
+    const all = footprint({}, model.config, SIZE);
+    const { prefill } = await run({ policies: requests });
+    expect(pairs / all.pairs).toBeCloseTo(prefill!.read, 9);
+    expect(undecided).toEqual([]);
+  });
+
+  it("is full attention's where a policy decides as it runs, and it says so", async () => {
+    const choice = await choosePolicies([{ name: "xattention" }]);
+    const { pairs, undecided } = footprint(choice, model.config, SIZE);
+    expect(pairs).toBe(footprint({}, model.config, SIZE).pairs);
+    expect(undecided).toEqual(["xattention"]);
   });
 });

@@ -42,6 +42,7 @@ function kept(section: Decoding, policy: TokenPolicy, params: Record<string, unk
       keys: tf.gather(k, places, 1, 1),
       plainKeys: tf.gather(k, places, 1, 1),
       prepared: undefined,
+      stream: tf.zeros([0, width]),
       values: tf.gather(drawn(section, "v"), places, 1, 1),
       positions: tf.cast(places, "float32"),
       queries: tf.slice(q, [0, first, 0], [heads, count, width]),
@@ -106,7 +107,7 @@ describe("policies keep what a NumPy program of their definition keeps, at the e
       });
       const view: LayerView = {
         ...{ config, layer: 0, prompt: tokens, length: tokens, kvHeads, held: tokens, step: 0, steps: 1 },
-        ...{ plainKeys: keys, prepared: undefined },
+        ...{ plainKeys: keys, stream: queries, prepared: undefined },
         ...{ keys, values, queries, positions: tf.tile(tf.expandDims(tf.range(0, tokens), 0), [kvHeads, 1]) },
       };
       const params = { budget, merge };

@@ -41,7 +41,7 @@ describe("gemfilter", () => {
     });
     const view: LayerView = {
       ...{ config, layer: 0, prompt: tokens, length: tokens, kvHeads, held: tokens, step: 0, steps: 0 },
-      ...{ keys, values, plainKeys: keys, prepared: undefined },
+      ...{ keys, values, plainKeys: keys, stream: keys, prepared: undefined },
       queries: tf.slice(queries, [0, tokens - 1, 0], [heads, 1, width]),
       positions: tf.tile(tf.expandDims(tf.range(0, tokens), 0), [kvHeads, 1]),
     };

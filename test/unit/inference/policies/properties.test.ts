@@ -25,6 +25,7 @@ const folder = mkdtempSync(join(tmpdir(), "headscope-policies-"));
 const mask = join(folder, "mask.json");
 const scores = join(folder, "scores.json");
 const heads = join(folder, "heads.safetensors");
+const gates = join(folder, "gates.safetensors");
 const NEW = 5;
 const TOKENS = randomTokens(1, 43, 96, 5)[0]!;
 let model: Model;
@@ -36,6 +37,10 @@ beforeAll(async () => {
   const metrics = { retrieval: { axis: "heads" as const, values } };
   await writeScores(scores, createScores({ model: headModel(model), probe: "retrieval", params: {}, metrics }));
   await writeGates(heads, await trainGates(model, "locret", { num_steps: 1, hidden: 4 }));
+  await writeGates(
+    gates,
+    await trainGates(model, "attention-gate", { num_steps: 1, width: 4, context_length_max: 256 }),
+  );
   await generate(model, { tokens: [1] }); // makes the tables of rotations, which the model keeps
 });
 afterAll(() => {
@@ -66,6 +71,8 @@ const SMALL_READS: Record<string, unknown> = {
   stride: 3,
 };
 const SMALL_HEADS: Record<string, unknown> = { ...SMALL, recent: 9 };
+/** Beside them, for policies that choose tokens. */
+const SMALL_TOKENS: Record<string, unknown> = { ...SMALL, gates };
 /** Policies that can be told how much. */
 const BUDGETED: readonly string[] = ["inputs", "tokens", "reads"];
 
@@ -78,7 +85,7 @@ function settings({
   const flags = policies.flags(name);
   const base = flags.find((flag) => flag.name === "base")?.default as string | undefined;
   const names = (base ? policies.flags(base) : flags).map((flag) => flag.name);
-  const suits = { reads: SMALL_READS, heads: SMALL_HEADS }[chooses as string] ?? SMALL;
+  const suits = { reads: SMALL_READS, heads: SMALL_HEADS, tokens: SMALL_TOKENS }[chooses as string] ?? SMALL;
   const small = Object.fromEntries(Object.entries(suits).filter(([key]) => names.includes(key)));
   const moments = flags.some((flag) => flag.name === "when") ? ["prefill", "decode"] : [undefined];
   return moments.map((when) => ({

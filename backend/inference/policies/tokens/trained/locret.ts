@@ -1,11 +1,11 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
-import type { GatesFile } from "../../../heads/gate-files.ts";
-import { foretoldLogits } from "../../../heads/retaining-head.ts";
-import { tf } from "../../../runtime/tf.ts";
-import { firstOf, withLast } from "../attention.ts";
-import { budgetParameters, type LayerView, tokenPolicy } from "../base.ts";
-import { checkGates, gatesParameter, gateTensor, trainedGates } from "./trained-gates.ts";
+import type { GatesFile } from "../../../../heads/gate-files.ts";
+import { foretoldLogits } from "../../../../heads/retaining-head.ts";
+import { tf } from "../../../../runtime/tf.ts";
+import { firstOf, withLast } from "../../attention.ts";
+import { budgetParameters, type LayerView, tokenPolicy } from "../../base.ts";
+import { checkGates, gatesParameter, gateTensor, trainedGates } from "./gate-file.ts";
 
 /** Keys that trained heads foretell to be looked at. */
 export const locret = tokenPolicy({
@@ -39,7 +39,7 @@ export const locret = tokenPolicy({
   score: (view, { stabilizers }, state) => withLast(firstOf(state!, view.held - stabilizers), stabilizers),
 });
 
-/** What the retaining head foretells of the tokens of a view's queries [KV heads, queries]. */
+/** The numbers that the retaining head gives the tokens of a view's queries [KV heads, queries]. */
 function foretold({ layer, queries, plainKeys, values, kvHeads, held, prepared, config }: LayerView): Tensor {
   const count = queries.shape[1]!;
   const byToken = (t: Tensor): Tensor => tf.transpose(t, [1, 0, 2]);

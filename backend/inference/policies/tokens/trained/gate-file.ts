@@ -1,11 +1,11 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { fileParameter } from "../../../common/definitions/parameters.ts";
-import { HeadscopeError } from "../../../common/errors.ts";
-import { checkModel, headModel } from "../../../common/heads/model.ts";
-import { type GatesFile, readGates } from "../../../heads/gate-files.ts";
-import type { ModelConfig } from "../../../models/config.ts";
-import type { Model } from "../../../models/model.ts";
-import { tf } from "../../../runtime/tf.ts";
+import { fileParameter } from "../../../../common/definitions/parameters.ts";
+import { HeadscopeError } from "../../../../common/errors.ts";
+import { checkModel, headModel } from "../../../../common/heads/model.ts";
+import { type GatesFile, readGates } from "../../../../heads/gate-files.ts";
+import type { ModelConfig } from "../../../../models/config.ts";
+import type { ModelDescription } from "../../../../models/sources/source.ts";
+import { tf } from "../../../../runtime/tf.ts";
 
 /** The parameter that names a policy's trained numbers. */
 export const gatesParameter = fileParameter(
@@ -31,7 +31,7 @@ export async function trainedGates(path: string | undefined, policy: string, fie
 /** @throws HeadscopeError (mismatch) for numbers of another model, or in another shape than a layer's part has */
 export function checkGates(
   { about, tensors }: GatesFile,
-  model: Model,
+  model: ModelDescription,
   shapes: (config: ModelConfig) => Readonly<Record<string, readonly number[]>>,
 ): void {
   checkModel(about, headModel(model), `the file of ${about.method}`);
