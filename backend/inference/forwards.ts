@@ -34,6 +34,7 @@ import { ChannelPruning } from "./policies/channel-pruning.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Condensation } from "./policies/condensation.ts";
 import { Eviction, type EvictionExtent } from "./policies/eviction.ts";
+import { SlidingHeads } from "./policies/heads/sliding-heads.ts";
 import { chosenInputs } from "./policies/inputs/chosen-inputs.ts";
 import { joinReaders, PromptReader, type PromptReadListener } from "./policies/prompt/reader.ts";
 import { checkRotates } from "./policies/rerotation.ts";
@@ -147,6 +148,9 @@ export class Forwards {
   readonly #selections = new Map<number, Selection>();
   readonly #condensations = new Map<number, Condensation>();
   readonly #prunings = new Map<number, ChannelPruning>();
+  readonly #sliding = new Map<number, SlidingHeads>();
+  /** Of the prompts, in the order of the rows in which they are read. */
+  readonly #numbers: readonly number[];
   /** By number of the prompt, the places of the tokens that the whole model reads, where a policy has left some out. */
   readonly #inputs = new Map<number, readonly number[]>();
 
@@ -159,6 +163,7 @@ export class Forwards {
     this.#options = options;
     this.#onStep = onStep;
     this.#several = sequences.length > 1;
+    this.#numbers = sequences.map(({ number }) => number);
     this.turn = options.turn ?? loopTurn(options.signal);
     const longest = Math.max(...sequences.map((sequence) => checkContext(model, sequence, options)));
     this.#capacity = options.keep ? model.config.n_ctx : Math.ceil(longest / CAPACITY_STEP) * CAPACITY_STEP;
@@ -282,10 +287,22 @@ export class Forwards {
 
   #cut(read: KvCache): KvCache {
     if (!this.windows || !this.cutsLater) return read;
+    if (this.#options.choice?.heads?.slides) return this.#startSliding(read, this.windows);
     if (this.cutsOnce) return cutOnce(read, this.windows);
     const cut = read.streaming(this.windows);
     read.dispose();
     return cut;
+  }
+
+  /** Cuts streaming heads of each row to windows of its own, which slide from here on. */
+  #startSliding(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
+    cache.lengths.forEach((tokens, row) => {
+      const { slides } = this.#options.choice!.heads!;
+      const heads = new SlidingHeads(windows, slides!, { tokens, context: this.#model.config.n_ctx });
+      heads.slide(cache, row, tokens);
+      this.#sliding.set(this.#numbers[row]!, heads);
+    });
+    return cache;
   }
 
   /** Holds prompts that were read in another form, where a policy says so. @param cache whose rows are those of the sequences */
@@ -371,6 +388,10 @@ export class Forwards {
       ? { tokens: tokens!, cache }
       : { tokens: sequences.map(whole), ...(this.windows ? { windows: this.windows } : {}) };
     if (sequences[0]!.all.length > 0) for (const { number } of sequences) this.#selections.get(number)?.advance();
+    if (cache && sequences[0]!.all.length > 0)
+      sequences.forEach(({ number }, row) => {
+        this.#sliding.get(number)?.slide(cache, row, cache.lengths[row]! + 1);
+      });
     const prompt = cache && this.#promptReader(sequences, tokens!);
     const options = this.#looking(sequences, true);
     const reader = prompt && { reader: joinReaders(prompt, options.reader) };
@@ -418,7 +439,9 @@ export class Forwards {
   /** Frees the interventions, and what policies know. */
   dispose(): void {
     disposeInterventions(this.#compiled);
-    const atWork = [this.#evictions, this.#selections, this.#condensations].flatMap((of) => [...of.values()]);
+    const atWork = [this.#evictions, this.#selections, this.#condensations, this.#sliding].flatMap((of) => [
+      ...of.values(),
+    ]);
     for (const each of atWork) each.dispose();
   }
 

@@ -210,6 +210,15 @@ export interface HeadChoice {
   readonly prefill: Prefill;
   /** True where streaming heads are cut once, at the end of the prompt, and then grow. */
   readonly once: boolean;
+  /** Windows that follow from the prompt's length instead of the mask's, and slide from its end on. */
+  readonly slides?: {
+    /** Fewest last tokens; default a part of the model's context. */
+    readonly least?: number | undefined;
+    /** Share of the prompt that is the window, where that is more. */
+    readonly part: number;
+    /** A row stands for what goes. */
+    readonly compensation: boolean;
+  };
 }
 
 /** A policy that chooses the KV heads that keep everything. */

@@ -398,6 +398,18 @@ export class KvCache {
     return this.head(layer, row, head).read(this.lengths[row]!);
   }
 
+  /** Keys and values of some of the positions that one KV head holds. @param positions ascending @returns tensors of the caller's */
+  readAt(place: { layer: number; row: number; head: number }, positions: readonly number[]): StoredRows {
+    const extents = this.head(place.layer, place.row, place.head).extents(this.lengths[place.row]!);
+    const wanted = new Set(positions);
+    const spans = extents.flatMap(({ page, row, position, count }) =>
+      Array.from({ length: count }, (_, i) => i)
+        .filter((i) => wanted.has(position + i))
+        .flatMap((i) => [page.id, row + i, position + i, 1]),
+    );
+    return this.storage.read(Int32Array.from(spans));
+  }
+
   /** The same as it is held. */
   dump(layer: number, row: number, head: number): HeldBytes {
     return this.head(layer, row, head).dump(this.lengths[row]!);

@@ -70,7 +70,14 @@ const SMALL_READS: Record<string, unknown> = {
   clusters: 0.2,
   stride: 3,
 };
-const SMALL_HEADS: Record<string, unknown> = { ...SMALL, recent: 9 };
+const SMALL_HEADS: Record<string, unknown> = {
+  ...SMALL,
+  recent: 9,
+  induction: scores,
+  echo: scores,
+  least: 9,
+  compensation: false,
+};
 /** Beside them, for policies that choose tokens. */
 const SMALL_TOKENS: Record<string, unknown> = { ...SMALL, gates };
 /** Policies that can be told how much. */
