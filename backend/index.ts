@@ -114,6 +114,8 @@ export {
 } from "./common/patching.ts";
 export { Random } from "./common/random.ts";
 export { PROCESSING, type Processing } from "./common/words.ts";
+export { evaluate } from "./evaluation/evaluate.ts";
+export type { EvaluateOptions, TaskRequest } from "./evaluation/plan.ts";
 export { exporters, exportHeads, importers, scoresImporter } from "./exports/index.ts";
 export { type Finder, headAgreement } from "./heads/agreement.ts";
 export { compareScores } from "./heads/compare.ts";

@@ -6,7 +6,7 @@ import { checkTrials, type HeadScores } from "../backend/common/heads/scores.ts"
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../backend/common/options.ts";
 import { createScores } from "../backend/heads/files.ts";
 import type { ModelConfig } from "../backend/models/config.ts";
-import { forwardsRun } from "../backend/models/forward/forward.ts";
+import { runsBegun } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type PatternSums, type Probe, type ProbeContext, type ProbeResult, runTogether } from "./base.ts";
 import { copying, matching } from "./copying.ts";
@@ -73,9 +73,9 @@ async function measured(
   params: Record<string, unknown>,
   context: ProbeContext,
 ): Promise<HeadScores> {
-  const [began, before] = [performance.now(), forwardsRun()];
+  const [began, before] = [performance.now(), runsBegun()];
   const result = await definition.run(model, params, context);
-  const cost = { seconds: (performance.now() - began) / 1000, forwards: forwardsRun() - before };
+  const cost = { seconds: (performance.now() - began) / 1000, forwards: runsBegun() - before };
   return document(model, definition, { params, ...result, findings: { ...result.findings, cost } }, context);
 }
 

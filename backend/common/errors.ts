@@ -92,8 +92,10 @@ export function nearestNames(name: string, candidates: readonly string[], most =
   return candidates
     .map((candidate) => {
       const lower = candidate.toLowerCase();
+      const begun = target.length > 1 && lower.startsWith(target); // a name that somebody has begun to type
       const contained = lower.includes(target) || target.includes(lower);
-      return { candidate, score: distance(target, lower) - (contained ? target.length / 2 : 0) };
+      const score = distance(target, lower) - (contained ? target.length / 2 : 0);
+      return { candidate, score: begun ? score - lower.length : score };
     })
     .sort((a, b) => a.score - b.score)
     .slice(0, most)

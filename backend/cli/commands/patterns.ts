@@ -12,7 +12,12 @@ export function register(program: Command, runs: Runs): void {
     .description("find for every query head the shape that recalls most of its attention in a long sample");
   modelOptions(search)
     .option("--text-file <file>", "the sample; default a case of the task multi-key")
-    .option("--tokens <n>", "tokens of the sample; default 4096, or the model's context", integerParser("--tokens", 65))
+    .option("--tokens-file <file>", "the sample as token ids: a JSON array of one row")
+    .option(
+      "--tokens <n>",
+      "most tokens of the sample; default 4096, or the model's context",
+      integerParser("--tokens", 65),
+    )
     .requiredOption("--out <file>", "where to write the patterns");
   paramOption(seedOption(search), "share, last, sinks or local of the candidates; may be repeated");
   runs(search, async () => (await import("./patterns.run.ts")).search);

@@ -6,6 +6,7 @@ import { counted } from "../../common/text.ts";
 import { refuseFolder } from "../../exports/folder.ts";
 import { writeScores } from "../../heads/files.ts";
 import { type GatesFile, readGates, writeGates } from "../../heads/gate-files.ts";
+import { describeModel } from "../../models/load.ts";
 import type { Context } from "../context.ts";
 import { withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
@@ -26,10 +27,11 @@ const SCORES = "duo-attention";
 export async function trainPolicyGates(context: Context, options: TrainGatesCommandOptions): Promise<void> {
   const { for: name, out, seed } = options;
   const params = readPairs(options.param ?? []);
-  gateMethods.parse(name, params); // before the model is loaded, which takes seconds
+  const parsed = gateMethods.parse(name, params); // before the model is loaded, which takes seconds
   await refuseFolder(out);
   const kept = `${out}.checkpoint`;
   const from = options.resume ? await readGates(kept, name) : undefined;
+  gateMethods.get(name).adapt((await describeModel(options.model)).config, parsed);
   const { signal, progress } = context;
   await withModel(context, options, async (model) => {
     const checkpoint = (state: GatesFile) => writeGates(kept, state);

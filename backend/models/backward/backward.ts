@@ -2,6 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, type Rules, YES_OR_NO } from "../../common/options.ts";
 import { tf } from "../../runtime/tf.ts";
+import { countRun } from "../forward/forward.ts";
 import { blockHook, checkHookName, hookNames } from "../transformer/hook-points.ts";
 import { checkGradient, type LogitGradient } from "./logit-gradient.ts";
 import { BackwardPass } from "./pass.ts";
@@ -41,6 +42,7 @@ export function* backward(
   const { names = [], inputs = false, hooks = [] } = options;
   const { n_layers } = run.model.config;
   checkGradient(dLogits, run.logits);
+  countRun();
   const wanted = wantedNames(run, names);
   const pass = new BackwardPass(run, functionsByName(run, hooks));
   let made: Tensor[] = [];

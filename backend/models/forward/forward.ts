@@ -9,9 +9,14 @@ import type { ForwardInput, ForwardOptions, ForwardResult } from "./types.ts";
 
 let begun = 0;
 
-/** Forwards that this process has begun, of a part of a prompt or of one token too. */
-export function forwardsRun(): number {
+/** Runs that this process has begun: forwards, of a part of a prompt or of one token too, and ways back. */
+export function runsBegun(): number {
   return begun;
+}
+
+/** Counts a run. */
+export function countRun(): void {
+  begun++;
 }
 
 /**
@@ -21,7 +26,7 @@ export function forwardsRun(): number {
  */
 export function forward(model: Model, input: ForwardInput, options: ForwardOptions = {}): ForwardResult {
   checkForward(model, input, options);
-  begun++;
+  countRun();
   const pass = new ForwardPass(model, input, options);
   const { plan, activations, reductions } = pass;
   try {

@@ -25,7 +25,7 @@ export interface Ballots {
   readonly kinds: readonly number[];
   /** Words of each ballot, the most frequent first [ballots][words]. */
   readonly words: readonly (readonly string[])[];
-  /** How often each word is chosen, falling. */
+  /** Weights by which words are chosen, falling [words]. */
   readonly weights: readonly number[];
   /** Words that are asked for: so many from the first. */
   readonly asked: number;

@@ -15,7 +15,7 @@ export interface HaystackQuestion extends Omit<ContextQuestion, "needles"> {
   readonly needles: readonly string[];
 }
 
-/** What a haystack case consists of. */
+/** Parts of a haystack case. */
 export interface Haystack {
   /** First line of the context, such as what to look out for. */
   readonly opening: string;

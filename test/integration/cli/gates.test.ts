@@ -48,6 +48,8 @@ describe("train-gates", () => {
     expectLine(await headscope(["train-gates", ...out, "--resume"]), 1, /none\.json\.checkpoint/);
     expectLine(await headscope(["train-gates", ...out, "--for", "snapkv"]), 2, /unknown gate method/);
     expectLine(await headscope(["train-gates", ...out, "--param", "lr=0"]), 2, /lr/);
+    const long = ["train-gates", ...MODEL, "--out", at("none.json"), "--param", "context_length_max=4096"];
+    expectLine(await headscope(long), 2, /4096 tokens exceed the context of 512/);
   });
 });
 

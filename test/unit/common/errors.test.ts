@@ -34,6 +34,7 @@ describe("an error", () => {
     expect(error.remedy).toBe("did you mean induction, retrieval?");
     expect(isUnknownName(error)).toBe(true);
     expect(nearestNames("inductoin", ["retrieval", "induction"], 1)).toEqual(["induction"]);
+    expect(nearestNames("duo", ["csv", "qwen-1m", "duo-attention"])[0]).toBe("duo-attention");
   });
 
   test("fits into a frame on its way to the parent, whatever it says", () => {

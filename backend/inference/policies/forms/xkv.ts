@@ -49,6 +49,8 @@ export const xkv = formPolicy({
         "numbers that a token's keys of a group become, instead of a ratio; its values become 1.5 times as many",
       ),
   }),
+  // A group holds (1 - ratio) of its keys and 1.5 times as much of its values.
+  at: (budget) => (budget < 1 ? { ratio: Math.max(0, 1 - (2 * budget) / (1 + VALUES)) } : undefined),
   check: (params) => refuseBoth("xkv", params, "ratio", "rank"),
   condense: (prompt, params) => new Xkv(prompt, params),
   sizeOf({ tokens, config, rowBytes }, { layers, ratio = RATIO, rank }) {

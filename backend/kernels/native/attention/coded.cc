@@ -196,7 +196,8 @@ std::string faultOf(const Coding& c, int64_t width, int64_t rows) {
   if (c.valueGroup < 1) return say("groups of channels have at least one", c.valueGroup);
   const int64_t leastKeys = c.keyGroup - (c.firstRows > 0 ? c.firstRows : 0), leastValues = width % c.valueGroup ? width % c.valueGroup : c.valueGroup;
   if (c.firstRows < 0 || c.firstRows > c.keyGroup) return say("more first rows than a group has tokens", c.firstRows);
-  if (c.keyOutliers < 0 || c.valueOutliers < 0 || (c.keyOutliers > 0 && 2 * c.keyOutliers >= leastKeys) || (c.valueOutliers > 0 && 2 * c.valueOutliers >= leastValues))
+  if (c.keyOutliers < 0 || c.valueOutliers < 0 || (c.keyOutliers > 0 && c.keyOutliers > (leastKeys - 1) / 2) ||
+      (c.valueOutliers > 0 && c.valueOutliers > (leastValues - 1) / 2))
     return say("more outliers than a group has numbers", std::max(c.keyOutliers, c.valueOutliers));
   if (c.rotation && (c.rotation->rotary > width)) return say("more numbers are turned than a head has", c.rotation->rotary);
   return "";

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { type ContextTask, contextTasks, drawCase } from "../../../../synthetic-tasks/contexts/index.ts";
 import { loadAsFile, readPage, typescriptOf } from "../../../helpers/docs.ts";
-import { wordTokenizer } from "../../../helpers/word-tokenizer.ts";
+import { wordTokenizer } from "../../../helpers/texts/word-tokenizer.ts";
 
 const PAGE = "docs/context-tasks.md";
 

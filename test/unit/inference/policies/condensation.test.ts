@@ -5,7 +5,9 @@ import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../../backend/common/heads/model.ts";
 import { type GenerateOptions, generate, generateBatch, readPrefix } from "../../../../backend/inference/generate.ts";
 import type { Generation } from "../../../../backend/inference/generation.ts";
+import { atBudget } from "../../../../backend/inference/policies/budget.ts";
 import { choosePolicies } from "../../../../backend/inference/policies/choice.ts";
+import { policies as all } from "../../../../backend/inference/policies/index.ts";
 import { pageBytes } from "../../../../backend/kernels/pages.ts";
 import { PAGE } from "../../../../backend/models/cache/head-cache.ts";
 import type { Model } from "../../../../backend/models/model.ts";
@@ -24,6 +26,7 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
+const policyOf = (name: string) => all.get(name);
 type Policies = NonNullable<GenerateOptions["policies"]>;
 /** By title, parameters under which nothing is lost. */
 const LOSSLESS: [string, Policies][] = [
@@ -109,6 +112,13 @@ describe("prompts held in another form", () => {
     }
   });
 
+  it("follow a budget: xkv by its ranks", () => {
+    const xkv = policyOf("xkv");
+    expect(atBudget(xkv, {}, 0.5)).toEqual({ ratio: 0.6 });
+    expect(atBudget(xkv, {}, 256)).toBeUndefined();
+    expect(atBudget(policyOf("shadowkv"), {}, 256)).toEqual({ budget: 256 });
+  });
+
   it("have the bytes of their numbers, and of the rows of one layer", async () => {
     const { n_layers, n_key_value_heads: heads, d_head } = model.config;
     const rows = Math.ceil(TOKENS.length / PAGE) * PAGE + 16 * n_layers; // restored, and new tokens'
@@ -124,6 +134,11 @@ describe("prompts held in another form", () => {
 });
 
 describe("refusals", () => {
+  it("of a prefix that is to be left", async () => {
+    const refused = generate(model, { tokens: TOKENS, policies: [{ name: "xkv" }], keep: true });
+    await expect(refused).rejects.toThrow("there is nothing to keep of a prompt that xkv does not hold in rows");
+  });
+
   it.each([
     [[{ name: "snapkv" }, { name: "xkv" }], "snapkv and xkv can't go together"],
     [[{ name: "quest" }, { name: "shadowkv" }], "quest and shadowkv can't go together"],

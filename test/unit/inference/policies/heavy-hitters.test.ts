@@ -107,7 +107,7 @@ describe("policies keep what a NumPy program of their definition keeps, at the e
       });
       const view: LayerView = {
         ...{ config, layer: 0, prompt: tokens, length: tokens, kvHeads, held: tokens, step: 0, steps: 1 },
-        ...{ plainKeys: keys, stream: queries, prepared: undefined },
+        ...{ plainKeys: keys, prepared: undefined, stream: tf.zeros([0, width]) },
         ...{ keys, values, queries, positions: tf.tile(tf.expandDims(tf.range(0, tokens), 0), [kvHeads, 1]) },
       };
       const params = { budget, merge };

@@ -145,6 +145,25 @@ describe("a policy for blocks", () => {
     expect(sparse.at(-1)).not.toEqual(dense.at(-1));
   });
 
+  it("lets a question read everything, whatever it chooses for the rest", async () => {
+    for (const name of ["minference", "xattention", "flexprefill"]) {
+      const { biases } = await run({
+        tokens: TOKENS,
+        policies: request(name, { ...SMALL, question: 40 }),
+        maxTokens: 1,
+      });
+      for (const bias of biases.values()) {
+        const rows = tf.max(
+          tf.abs(tf.slice(bias, [0, TOKENS.length - 40, 0], [bias.shape[0]!, 40, TOKENS.length - 40])),
+        );
+        expect(rows.dataSync()[0]).toBe(0);
+        expect(tf.min(bias).dataSync()[0]).toBeLessThan(-1e29);
+        rows.dispose();
+      }
+      tf.dispose([...biases.values()]);
+    }
+  });
+
   it("goes with a mask and with forms of keys and values", async () => {
     const mask = maskFromKvHeads(headModel(model), [{ layer: 1, head: 0 }], { sink: 2, recent: 90 });
     const { cache } = await generate(model, { tokens: TOKENS, policies: blocks, mask, cache: "f16", maxTokens: 1 });

@@ -6,7 +6,7 @@ import {
   caseTokens,
   greedyScore,
 } from "../../../../synthetic-tasks/contexts/index.ts";
-import { wordChat, wordTokenizer } from "../../../helpers/word-tokenizer.ts";
+import { wordChat, wordTokenizer } from "../../../helpers/texts/word-tokenizer.ts";
 
 const drawn: ContextCase = {
   context: "Read this.\n\nThe number is 4821. The city is Paris.",

@@ -6,7 +6,7 @@ import { FILLER } from "../../../../backend/common/texts/haystack.ts";
 import { contextTasks, type DrawnCase, drawCase } from "../../../../synthetic-tasks/contexts/index.ts";
 import { ANIMALS, CITIES, FRUITS, NAMES, THINGS } from "../../../../synthetic-tasks/contexts/vocabulary.ts";
 import { failure, refused } from "../../../helpers/errors.ts";
-import { wordTokenizer } from "../../../helpers/word-tokenizer.ts";
+import { wordTokenizer } from "../../../helpers/texts/word-tokenizer.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "headscope-contexts-"));
 const text = join(folder, "text.txt");

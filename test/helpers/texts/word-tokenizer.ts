@@ -1,4 +1,4 @@
-import type { ChatMessage, Tokenizer } from "../../backend/models/tokenizers/tokenizer.ts";
+import type { ChatMessage, Tokenizer } from "../../../backend/models/tokenizers/tokenizer.ts";
 
 /** A conversation as the tokenizer's template writes it. */
 export function wordChat(messages: readonly ChatMessage[], addGenerationPrompt = false): string {

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
-import type { Costs } from "../../../backend/inference/cost/costs.ts";
-import { commandFolder, expectLine } from "../../helpers/cli.ts";
-import { fixture } from "../../helpers/fixtures.ts";
-import { headscope } from "../../helpers/headscope.ts";
-import { kernelsHere } from "../../helpers/kernels/here.ts";
+import type { Costs } from "../../backend/inference/cost/costs.ts";
+import { commandFolder, expectLine } from "../helpers/cli.ts";
+import { fixture } from "../helpers/fixtures.ts";
+import { headscope } from "../helpers/headscope.ts";
+import { kernelsHere } from "../helpers/kernels/here.ts";
 
 const { at, file } = commandFolder();
 /** Three layers of four heads on two KV heads of 16, 1024 positions. */

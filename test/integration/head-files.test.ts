@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { copyFile, writeFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
-import { commandFolder, expectLine } from "../../helpers/cli.ts";
-import { fixture } from "../../helpers/fixtures.ts";
-import { headscope } from "../../helpers/headscope.ts";
+import { commandFolder, expectLine } from "../helpers/cli.ts";
+import { fixture } from "../helpers/fixtures.ts";
+import { headscope } from "../helpers/headscope.ts";
 
 const { at, file } = commandFolder();
 
