@@ -203,7 +203,7 @@ describe("every policy", () => {
     },
   );
 
-  // What merges rows leaves others than a mask does: merging.test.ts.
+  // What merges rows leaves others than a mask does: tokens/look-m.test.ts.
   it.each(all.filter(({ chooses, merges }) => (chooses === "tokens" || chooses === "heads") && !merges))(
     "$title reads from memory what masked keys leave in the plain forward",
     async ({ policies, chooses }) => {

@@ -1,15 +1,15 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { generate, readPrefix } from "../../../../backend/inference/generate.ts";
-import type { LayerView } from "../../../../backend/inference/policies/base.ts";
-import { gemfilter } from "../../../../backend/inference/policies/inputs/gemfilter.ts";
-import { forward } from "../../../../backend/models/forward/forward.ts";
-import type { Model } from "../../../../backend/models/model.ts";
-import { tf } from "../../../../backend/runtime/tf.ts";
-import { errorOf, refused } from "../../../helpers/errors.ts";
-import { kernelsHere } from "../../../helpers/kernels/here.ts";
-import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
-import { drawnInput, policyDefinitions } from "../../../helpers/oracles/policies.ts";
+import { generate, readPrefix } from "../../../../../backend/inference/generate.ts";
+import type { LayerView } from "../../../../../backend/inference/policies/base.ts";
+import { gemfilter } from "../../../../../backend/inference/policies/inputs/gemfilter.ts";
+import { forward } from "../../../../../backend/models/forward/forward.ts";
+import type { Model } from "../../../../../backend/models/model.ts";
+import { tf } from "../../../../../backend/runtime/tf.ts";
+import { errorOf, refused } from "../../../../helpers/errors.ts";
+import { kernelsHere } from "../../../../helpers/kernels/here.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../../helpers/models.ts";
+import { drawnInput, policyDefinitions } from "../../../../helpers/oracles/policies.ts";
 
 await kernelsHere();
 const TOKENS = randomTokens(1, 40, 96, 5)[0]!;
