@@ -21,13 +21,13 @@ export async function neededScores(
   const made = `headscope probe ${probe} --model MODEL --json > ${probe}.json`;
   if (path === undefined)
     throw new HeadscopeError("usage", `${policy} needs scores of heads`, {
-      remedy: `make them with ${made}, or headscope import retrieval-head or headkv, and give ${field}=FILE`,
+      remedy: `make them with ${made}, or headscope import, and give ${field}=FILE`,
       field,
     });
   return readScores(path).catch((error: unknown) => {
     if (!(error instanceof HeadscopeError)) throw error;
     throw new HeadscopeError(error.kind, `${policy} needs scores of heads: ${error.message}`, {
-      remedy: `make them with ${made}; Retrieval_Head's own files come in by headscope import retrieval-head`,
+      remedy: `make them with ${made}; files of other projects, such as Retrieval_Head's, come in by headscope import`,
       field,
       cause: error,
     });
