@@ -21,7 +21,8 @@ const NO_CHANGES = "[]";
  * @param model whose heads a mask is for
  */
 export function sharesRead(model: Model, { heads, blocks, inputs, tokens, reads, form }: PolicyChoice): boolean {
-  if (blocks || inputs || form || tokens?.params.when === "decode" || reads?.policy.inPrompt) return false;
+  if (heads?.slides || blocks || inputs || form || tokens?.params.when === "decode" || reads?.policy.inPrompt)
+    return false;
   return !heads || (heads.prefill === "dense" && maskMeaning(model, heads.mask).ablated.length === 0);
 }
 

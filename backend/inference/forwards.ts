@@ -34,6 +34,8 @@ import { ChannelPruning } from "./policies/channel-pruning.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
 import { Condensation } from "./policies/condensation.ts";
 import { Eviction, type EvictionExtent } from "./policies/eviction.ts";
+import { SlidingHeads } from "./policies/heads/sliding-heads.ts";
+import { chosenInputs } from "./policies/inputs/chosen-inputs.ts";
 import { joinReaders, PromptReader, type PromptReadListener } from "./policies/prompt/reader.ts";
 import { checkRotates } from "./policies/rerotation.ts";
 import { readerOf, Selection } from "./policies/selection.ts";
@@ -146,6 +148,11 @@ export class Forwards {
   readonly #selections = new Map<number, Selection>();
   readonly #condensations = new Map<number, Condensation>();
   readonly #prunings = new Map<number, ChannelPruning>();
+  readonly #sliding = new Map<number, SlidingHeads>();
+  /** Of the prompts, in the order of the rows in which they are read. */
+  readonly #numbers: readonly number[];
+  /** By number of the prompt, the places of the tokens that the whole model reads, where a policy has left some out. */
+  readonly #inputs = new Map<number, readonly number[]>();
 
   /**
    * @param sequences the prompts, at their beginning
@@ -156,6 +163,7 @@ export class Forwards {
     this.#options = options;
     this.#onStep = onStep;
     this.#several = sequences.length > 1;
+    this.#numbers = sequences.map(({ number }) => number);
     this.turn = options.turn ?? loopTurn(options.signal);
     const longest = Math.max(...sequences.map((sequence) => checkContext(model, sequence, options)));
     this.#capacity = options.keep ? model.config.n_ctx : Math.ceil(longest / CAPACITY_STEP) * CAPACITY_STEP;
@@ -168,6 +176,7 @@ export class Forwards {
     tokens?.policy.check?.(model, tokens.params, tokens.prepared);
     if (tokens?.params.rerotate) this.#checkRerotation(tokens.params);
     if (options.keep) checkKeep(options);
+    if (options.choice?.inputs) checkInputs(model, options);
     if (!this.caches) refuseCached(options, this.windows !== undefined);
     const { blocks } = options.choice ?? {};
     blocks?.policy.check?.(model, blocks.params, blocks.prepared);
@@ -206,6 +215,7 @@ export class Forwards {
 
   /** True where each prompt is read by itself, whatever others begin with. */
   get readsApart(): boolean {
+    if (this.#options.choice?.inputs) return true;
     const selections = [...this.#selections.values()];
     return (
       this.seenWhole ||
@@ -277,10 +287,22 @@ export class Forwards {
 
   #cut(read: KvCache): KvCache {
     if (!this.windows || !this.cutsLater) return read;
+    if (this.#options.choice?.heads?.slides) return this.#startSliding(read, this.windows);
     if (this.cutsOnce) return cutOnce(read, this.windows);
     const cut = read.streaming(this.windows);
     read.dispose();
     return cut;
+  }
+
+  /** Cuts streaming heads of each row to windows of its own, which slide from here on. */
+  #startSliding(cache: KvCache, windows: MaskMeaning["windows"]): KvCache {
+    cache.lengths.forEach((tokens, row) => {
+      const { slides } = this.#options.choice!.heads!;
+      const heads = new SlidingHeads(windows, slides!, { tokens, context: this.#model.config.n_ctx });
+      heads.slide(cache, row, tokens);
+      this.#sliding.set(this.#numbers[row]!, heads);
+    });
+    return cache;
   }
 
   /** Holds prompts that were read in another form, where a policy says so. @param cache whose rows are those of the sequences */
@@ -315,6 +337,8 @@ export class Forwards {
    */
   async finish(sequence: Sequence, cache: KvCache): Promise<Float32Array> {
     const { prompt } = sequence;
+    const chosen = this.#inputsOf(sequence);
+    if (chosen) return this.step([sequence], cache, [chosen.map((place) => prompt[place]!)])[0]!;
     const ends = this.#partEnds(sequence, cache.seen[0]!);
     for (const end of ends.slice(0, -1)) {
       const tokens = [prompt.slice(cache.seen[0]!, end)];
@@ -324,6 +348,14 @@ export class Forwards {
       await this.turn();
     }
     return this.step([sequence], cache, [prompt.slice(cache.seen[0]!)])[0]!;
+  }
+
+  /** The tokens of a prompt that go through the whole model; undefined where all do. */
+  #inputsOf({ number, prompt }: Sequence): readonly number[] | undefined {
+    const { inputs } = this.#options.choice ?? {};
+    const chosen = inputs && chosenInputs(this.#model, inputs, prompt, this.#requests);
+    if (chosen) this.#inputs.set(number, chosen);
+    return chosen;
   }
 
   /**
@@ -356,6 +388,10 @@ export class Forwards {
       ? { tokens: tokens!, cache }
       : { tokens: sequences.map(whole), ...(this.windows ? { windows: this.windows } : {}) };
     if (sequences[0]!.all.length > 0) for (const { number } of sequences) this.#selections.get(number)?.advance();
+    if (cache && sequences[0]!.all.length > 0)
+      sequences.forEach(({ number }, row) => {
+        this.#sliding.get(number)?.slide(cache, row, cache.lengths[row]! + 1);
+      });
     const prompt = cache && this.#promptReader(sequences, tokens!);
     const options = this.#looking(sequences, true);
     const reader = prompt && { reader: joinReaders(prompt, options.reader) };
@@ -370,6 +406,8 @@ export class Forwards {
     const numbers = result.logits!.dataSync() as Float32Array;
     const step = sequences[0]!.all.length;
     this.#onStep?.(result, step, sequences.map(({ number }) => number)); // biome-ignore format: one call
+    const chosen = this.#inputs.get(sequences[0]!.number);
+    if (cache && chosen && step === 0) cache.standFor(0, chosen, sequences[0]!.prompt.length);
     if (cache) this.#evict(sequences, result, cache);
     if (cache && step > 0) cache.encode();
     result.dispose();
@@ -401,7 +439,9 @@ export class Forwards {
   /** Frees the interventions, and what policies know. */
   dispose(): void {
     disposeInterventions(this.#compiled);
-    const atWork = [this.#evictions, this.#selections, this.#condensations].flatMap((of) => [...of.values()]);
+    const atWork = [this.#evictions, this.#selections, this.#condensations, this.#sliding].flatMap((of) => [
+      ...of.values(),
+    ]);
     for (const each of atWork) each.dispose();
   }
 
@@ -607,6 +647,8 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
     throw refuse("a prompt can't be read without the mask", 'leave prefill "dense" out, or useCache: false');
   if (choice?.tokens)
     throw refuse(`${choice.tokens.policy.name} has nothing to free`, "leave the policy out, or useCache: false");
+  if (choice?.inputs)
+    throw refuse(`${choice.inputs.policy.name} reads a prompt twice`, "leave the policy out, or useCache: false");
   if (choice?.blocks)
     throw refuse(`${choice.blocks.policy.name} has no prompt to read`, "leave the policy out, or useCache: false");
   if (choice?.reads)
@@ -615,6 +657,20 @@ function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, masked: bo
     throw refuse(`${choice.form.policy.name} has nothing to hold`, "leave the policy out, or useCache: false");
   if (prefix) throw refuse("a prefix is of no use", "leave `prefix` out, or useCache: false");
   if (cache) throw refuse("a form of the cache is of no use", "leave `cache` out, or useCache: false");
+}
+
+/** @throws HeadscopeError (usage) where a prompt's tokens can't stand at other positions than they have, or its layers are too few */
+function checkInputs({ config }: Model, { choice, prefix, interventions = [], forward }: CheckedRun): void {
+  const { policy, params } = choice!.inputs!;
+  policy.layers(params, config.n_layers);
+  const refuse = (what: string, remedy: string, field: string) =>
+    new HeadscopeError("usage", `${policy.name} reads some of a prompt's tokens, at positions of their own, ${what}`, {
+      remedy,
+      field: ["policies", field],
+    });
+  if (prefix) throw refuse("and those of a prefix have been read", "give whole prompts", "prefix");
+  if (interventions.length > 0 || forward?.interventions?.size)
+    throw refuse("which interventions don't know", "leave one of the two out", "interventions");
 }
 
 /** @throws HeadscopeError (usage) where what was run is no one cache with the logits that follow */

@@ -19,7 +19,7 @@ export class Prefix {
   readonly logits: Float32Array;
   /** The interventions that it was read under, as JSON. */
   readonly changes: string;
-  /** What a policy that goes on choosing knows of its tokens, owned by the prefix: for whoever goes on under the same. */
+  /** Knowledge of a policy that goes on choosing, about its tokens; owned by the prefix, for whoever goes on under the same. */
   readonly known: Eviction | undefined;
   readonly #under: ReadonlyMap<string, Affine> | undefined;
 

@@ -210,6 +210,15 @@ export interface HeadChoice {
   readonly prefill: Prefill;
   /** True where streaming heads are cut once, at the end of the prompt, and then grow. */
   readonly once: boolean;
+  /** Windows that follow from the prompt's length instead of the mask's, and slide from its end on. */
+  readonly slides?: {
+    /** Fewest last tokens; default a part of the model's context. */
+    readonly least?: number | undefined;
+    /** Share of the prompt that is the window, where that is more. */
+    readonly part: number;
+    /** A row stands for what goes. */
+    readonly compensation: boolean;
+  };
 }
 
 /** A policy that chooses the KV heads that keep everything. */
@@ -264,6 +273,15 @@ export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> e
 /** A policy that chooses the tokens of a prompt that go through the model, or through its later layers. */
 export interface InputPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "inputs";
+  /** First layers that read the whole prompt once. @param layers of the model @throws HeadscopeError (usage) for more than there are */
+  layers(params: z.output<S>, layers: number): number;
+  /**
+   * The tokens that the whole model then reads, at positions from 0 on; the last is among them. Runs in a tidy.
+   * @param view of the last of these layers, with the queries of the prompt's last token
+   * @param count of the tokens, by the ratio or the budget
+   * @returns places in the prompt, ascending
+   */
+  choose(view: LayerView, count: number, params: z.output<S>): number[];
 }
 
 /** New tokens of one layer of one sequence before they attend: their own keys are the last of those held. */

@@ -70,7 +70,8 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
   const used: UsedPolicy[] = [];
   let choice: Omit<PolicyChoice, "used"> = {};
   for (const { policy, params: given } of parsed) {
-    const params = policy.chooses === "tokens" || policy.chooses === "reads" ? completed(policy, given) : given;
+    const budgeted = policy.chooses === "inputs" || policy.chooses === "tokens" || policy.chooses === "reads";
+    const params = budgeted ? completed(policy, given) : given;
     if (policy.chooses === "form") policy.check?.(params);
     const chosen =
       policy.chooses === "heads"
@@ -89,9 +90,14 @@ async function preparedOf(policy: Policy, params: Record<string, unknown>): Prom
 }
 
 /** @throws HeadscopeError (usage) for policies that don't work on one another's results */
-function checkTogether({ heads, tokens, reads, form }: Omit<PolicyChoice, "used">): void {
+function checkTogether({ heads, blocks, inputs, tokens, reads, form }: Omit<PolicyChoice, "used">): void {
   const refuse = (why: string, remedy: string, names = [tokens, reads].map((each) => each?.policy.name)) =>
     new HeadscopeError("usage", `${names.join(" and ")} can't go together: ${why}`, { remedy, field: "policies" });
+  if (blocks && inputs)
+    throw refuse("one lets the prompt read less, the other reads less of it", "leave one of them out", [
+      blocks.policy.name,
+      inputs.policy.name,
+    ]);
   if (heads && tokens?.policy.whole) throw seesAll(tokens.policy.name);
   const other = tokens ?? reads;
   if (form?.policy.condense && other)
@@ -133,11 +139,14 @@ export function seesAll(policy: string): HeadscopeError {
 }
 
 /** @throws HeadscopeError (usage) for a ratio beside a budget, and a budget below what always stays */
-function completed(policy: TokenPolicy | ReadPolicy, given: Record<string, unknown>): TokenChoice["params"] {
+function completed(
+  policy: InputPolicy | TokenPolicy | ReadPolicy,
+  given: Record<string, unknown>,
+): TokenChoice["params"] {
   const params: TokenChoice["params"] = (policy.chooses === "tokens" && policy.complete?.(given)) || given;
   const { ratio, budget } = params;
   refuseBoth(policy.name, params, "ratio", "budget");
-  const least = policy.least?.(params) ?? 1;
+  const least = (policy.chooses === "inputs" ? undefined : policy.least?.(params)) ?? 1;
   if (budget !== undefined && budget < least)
     throw new HeadscopeError(
       "usage",

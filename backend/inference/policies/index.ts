@@ -15,7 +15,9 @@ import { shadowkv } from "./forms/shadowkv.ts";
 import { think } from "./forms/think.ts";
 import { xkv } from "./forms/xkv.ts";
 import { duoAttention } from "./heads/duo-attention.ts";
+import { razorAttention } from "./heads/razor-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
+import { gemfilter } from "./inputs/gemfilter.ts";
 import { actqkv } from "./reads/actqkv.ts";
 import { quest } from "./reads/quest.ts";
 import { recycledAttention } from "./reads/recycled-attention.ts";
@@ -56,6 +58,7 @@ const SCORING: readonly TokenPolicy[] = [
 export const policies: Registry<Policy> = registry<Policy>("policy", [
   duoAttention,
   retrievalHeads,
+  razorAttention,
   aShape,
   triShape,
   minference,
@@ -64,6 +67,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   s2Attention,
   hyperattention,
   longgen,
+  gemfilter,
   ...SCORING,
   pyramidkv,
   headkv,

@@ -374,6 +374,11 @@ export class HeadCache {
     this.#placed = this.#origins.length;
   }
 
+  /** Says by position which tokens those so far are. */
+  standFor(tokens: readonly number[]): void {
+    this.#origins = tokens;
+  }
+
   /** By position, the token that it was, of those that were numbered anew. */
   get renumbered(): readonly number[] {
     return this.#origins;

@@ -371,6 +371,17 @@ export class KvCache {
     own.length = count;
   }
 
+  /**
+   * Says which tokens of its text a row has seen, where it has seen some of them only: its positions are theirs, one after the other.
+   * @param tokens by position, ascending @param seen tokens of the text
+   */
+  standFor(row: number, tokens: readonly number[], seen: number): void {
+    this.#checkRows([row]);
+    const own = this.#rows[row]!;
+    for (const head of own.heads.flat()) head.standFor(tokens);
+    own.skipped = seen - own.length;
+  }
+
   /** The tokens that one KV head holds, ascending: its positions, unless they were numbered anew. */
   tokens(layer: number, row: number, head: number): number[] {
     const { length, skipped } = this.#rows[row]!;
@@ -385,6 +396,18 @@ export class KvCache {
   /** Keys, values and positions of one KV head. @returns tensors of the caller's */
   read(layer: number, row: number, head: number): HeldRows {
     return this.head(layer, row, head).read(this.lengths[row]!);
+  }
+
+  /** Keys and values of some of the positions that one KV head holds. @param positions ascending @returns tensors of the caller's */
+  readAt(place: { layer: number; row: number; head: number }, positions: readonly number[]): StoredRows {
+    const extents = this.head(place.layer, place.row, place.head).extents(this.lengths[place.row]!);
+    const wanted = new Set(positions);
+    const spans = extents.flatMap(({ page, row, position, count }) =>
+      Array.from({ length: count }, (_, i) => i)
+        .filter((i) => wanted.has(position + i))
+        .flatMap((i) => [page.id, row + i, position + i, 1]),
+    );
+    return this.storage.read(Int32Array.from(spans));
   }
 
   /** The same as it is held. */

@@ -16,7 +16,7 @@ export const momentsOfHeads = {
     ),
 };
 
-/** What these parameters say of a choice of heads. */
+/** Moments of a choice of heads by these parameters. */
 export function onceOrSliding({ prefill, when }: { prefill: Prefill; when: Moment }): Omit<HeadChoice, "mask"> {
   const once = when === "prefill";
   return { prefill: once ? "dense" : prefill, once };

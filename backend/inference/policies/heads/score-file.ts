@@ -9,24 +9,26 @@ export const scoresParameter = fileParameter(
   "score file of heads, such as of probe retrieval; a KV head has the highest score of its query heads",
 ).optional();
 
-/** The command that makes a file of scores. */
-const MADE = "headscope probe retrieval --model MODEL --json > scores.json";
-
 /**
  * Reads the scores that a policy needs, before a model is loaded.
  * @throws HeadscopeError (usage) where none are given, (missing, input) for a file that is none, each with the command that makes it
  */
-export async function neededScores(path: string | undefined, policy: string): Promise<HeadScores> {
+export async function neededScores(
+  path: string | undefined,
+  policy: string,
+  { field = "scores", probe = "retrieval" }: { field?: string; probe?: string } = {},
+): Promise<HeadScores> {
+  const made = `headscope probe ${probe} --model MODEL --json > ${probe}.json`;
   if (path === undefined)
     throw new HeadscopeError("usage", `${policy} needs scores of heads`, {
-      remedy: `make them with ${MADE}, or headscope import retrieval-head or headkv, and give scores=FILE`,
-      field: "scores",
+      remedy: `make them with ${made}, or headscope import, and give ${field}=FILE`,
+      field,
     });
   return readScores(path).catch((error: unknown) => {
     if (!(error instanceof HeadscopeError)) throw error;
     throw new HeadscopeError(error.kind, `${policy} needs scores of heads: ${error.message}`, {
-      remedy: `make them with ${MADE}; Retrieval_Head's own files come in by headscope import retrieval-head`,
-      field: "scores",
+      remedy: `make them with ${made}; files of other projects, such as Retrieval_Head's, come in by headscope import`,
+      field,
       cause: error,
     });
   });

@@ -38,7 +38,7 @@ export const lookM = tokenPolicy({
   },
 });
 
-/** What h2o takes beside the budget. */
+/** Parameters of h2o beside the budget. */
 const H2O = { when: "prefill", rerotate: false } as const;
 
 /** Kept rows of one head with the others merged into them. @param rows [held, d] @param stay places, ascending @returns [kept, d] */

@@ -70,11 +70,18 @@ const SMALL_READS: Record<string, unknown> = {
   clusters: 0.2,
   stride: 3,
 };
-const SMALL_HEADS: Record<string, unknown> = { ...SMALL, recent: 9 };
+const SMALL_HEADS: Record<string, unknown> = {
+  ...SMALL,
+  recent: 9,
+  induction: scores,
+  echo: scores,
+  least: 9,
+  compensation: false,
+};
 /** Beside them, for policies that choose tokens. */
 const SMALL_TOKENS: Record<string, unknown> = { ...SMALL, gates };
 /** Policies that can be told how much. */
-const BUDGETED: readonly string[] = ["tokens", "reads"];
+const BUDGETED: readonly string[] = ["inputs", "tokens", "reads"];
 
 /** A policy at each moment that it knows, with parameters that let tokens go. */
 function settings({
@@ -176,7 +183,27 @@ describe("every policy", () => {
     },
   );
 
-  // What merges rows leaves others than a mask does: merging.test.ts.
+  it.each(all.filter(({ chooses }) => chooses === "inputs"))(
+    "$title goes on as the plain forward does behind the tokens that it leaves",
+    async ({ policies }) => {
+      const { ids, steps, cache } = await run({ policies, maxTokens: NEW });
+      const [left] = cache.kept!.flat().map((positions) => positions.filter((p) => p < TOKENS.length)) as [number[]];
+      expect(left.length).toBe(Math.trunc(TOKENS.length * 0.4));
+      for (const positions of cache.kept!.flat())
+        expect(positions).toEqual([...left, ...Array.from({ length: NEW - 1 }, (_, i) => TOKENS.length + i)]);
+      const tokens = [...left.map((place) => TOKENS[place]!), ...ids.slice(0, -1)];
+      const plain = forward(model, { tokens: [tokens] });
+      const logits = plain.logits!.dataSync() as Float32Array;
+      plain.dispose();
+      const width = logits.length / tokens.length;
+      steps.forEach((step, i) => {
+        const first = (left.length - 1 + i) * width;
+        expect(furthest(logits.slice(first, first + width), step)).toBeLessThan(5e-4);
+      });
+    },
+  );
+
+  // What merges rows leaves others than a mask does: tokens/look-m.test.ts.
   it.each(all.filter(({ chooses, merges }) => (chooses === "tokens" || chooses === "heads") && !merges))(
     "$title reads from memory what masked keys leave in the plain forward",
     async ({ policies, chooses }) => {

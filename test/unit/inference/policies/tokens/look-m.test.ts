@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { generate, readPrefix } from "../../../../backend/inference/generate.ts";
-import type { Prefix } from "../../../../backend/inference/prefix.ts";
-import type { Model } from "../../../../backend/models/model.ts";
-import { tf } from "../../../../backend/runtime/tf.ts";
-import { kernelsHere } from "../../../helpers/kernels/here.ts";
-import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+import { generate, readPrefix } from "../../../../../backend/inference/generate.ts";
+import type { Prefix } from "../../../../../backend/inference/prefix.ts";
+import type { Model } from "../../../../../backend/models/model.ts";
+import { tf } from "../../../../../backend/runtime/tf.ts";
+import { kernelsHere } from "../../../../helpers/kernels/here.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../../helpers/models.ts";
 
 const { ready } = await kernelsHere();
 const TOKENS = randomTokens(1, 40, 96, 5)[0]!;

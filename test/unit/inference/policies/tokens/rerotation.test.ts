@@ -2,15 +2,20 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { loadCache, saveCache } from "../../../../backend/inference/cache-file.ts";
-import { type GenerateOptions, generate, generateBatch, readPrefix } from "../../../../backend/inference/generate.ts";
-import { policies } from "../../../../backend/inference/policies/index.ts";
-import { forward } from "../../../../backend/models/forward/forward.ts";
-import type { Model } from "../../../../backend/models/model.ts";
-import { tf } from "../../../../backend/runtime/tf.ts";
-import { errorOf, refused } from "../../../helpers/errors.ts";
-import { kernelsHere } from "../../../helpers/kernels/here.ts";
-import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+import { loadCache, saveCache } from "../../../../../backend/inference/cache-file.ts";
+import {
+  type GenerateOptions,
+  generate,
+  generateBatch,
+  readPrefix,
+} from "../../../../../backend/inference/generate.ts";
+import { policies } from "../../../../../backend/inference/policies/index.ts";
+import { forward } from "../../../../../backend/models/forward/forward.ts";
+import type { Model } from "../../../../../backend/models/model.ts";
+import { tf } from "../../../../../backend/runtime/tf.ts";
+import { errorOf, refused } from "../../../../helpers/errors.ts";
+import { kernelsHere } from "../../../../helpers/kernels/here.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../../helpers/models.ts";
 
 const { ready } = await kernelsHere();
 const TOKENS = randomTokens(1, 30, 96, 5)[0]!;
