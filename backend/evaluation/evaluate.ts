@@ -11,8 +11,9 @@ import { requireTokenizer } from "../models/tokens.ts";
 import { pointMeans, withFronts } from "./aggregate.ts";
 import { askCase } from "./ask.ts";
 import { type Beginning, beginAlone, beginShared, type FirstPrompt } from "./begin.ts";
-import { evaluateCommand } from "./command.ts";
-import { Journal } from "./journal.ts";
+import { evaluateCommand } from "./files/command.ts";
+import { Journal } from "./files/journal.ts";
+import { writeEvaluation } from "./files/write.ts";
 import { placeNeedles } from "./needles.ts";
 import {
   checkLengths,
@@ -23,7 +24,6 @@ import {
   planEvaluation,
 } from "./plan.ts";
 import { SharedRead, sharesRead } from "./shared-read.ts";
-import { writeEvaluation } from "./write.ts";
 
 /** A case of a task and length, drawn for a model. */
 interface PlannedCase {

@@ -36,7 +36,7 @@ export function placeNeedles(
   });
 }
 
-/** Where a needle begins: of several places the one nearest to its depth, -1 where there is none. */
+/** The character at which a needle begins: of several places the one nearest to its depth, -1 where there is none. */
 function nearest(text: string, { text: needle, depth }: ContextNeedle): number {
   const wanted = depth * (text.length - needle.length);
   let best = -1;

@@ -624,8 +624,6 @@ function checkKeep({ useCache = true, speculative, choice }: CheckedRun): void {
   if (!useCache) throw refuse("where nothing is cached");
   if (choice?.form?.policy.condense) throw refuse("that another run could read: the form is this run's own");
   if (speculative) throw refuse("of speculative decoding, whose last tokens are drafts");
-  if (choice?.form?.policy.condense)
-    throw refuse(`of a prompt that ${choice.form.policy.name} does not hold in rows, as a prefix has them`);
 }
 
 /** @throws HeadscopeError (unsupported) where no product would take 8-bit vectors */

@@ -1,6 +1,6 @@
 import type { EvaluatedPoint, PolicyEvaluation } from "../../common/api/evaluations.ts";
 import { counted } from "../../common/text.ts";
-import { EVALUATION_FILES } from "../../evaluation/write.ts";
+import { EVALUATION_FILES } from "../../evaluation/files/write.ts";
 import { bold, type Column, dim, duration, number, percent, right, table } from "./format.ts";
 
 /** An evaluation for people: a table for every task and length, with a star where no other point is as good in less memory. */

@@ -5,7 +5,7 @@ import { modelRef, parameters, seedSchema, shortName } from "../../common/api/fi
 import { policyRequests } from "../../common/api/generation.ts";
 import { CACHE_KINDS, EVALUATION_MODES } from "../../common/words.ts";
 import { evaluate as evaluatePolicies } from "../../evaluation/evaluate.ts";
-import { EVALUATIONS, evaluationId } from "../../evaluation/folders.ts";
+import { EVALUATIONS, evaluationId } from "../../evaluation/files/folders.ts";
 import { checkLengths, planEvaluation } from "../../evaluation/plan.ts";
 import { writablePath } from "../../files.ts";
 import { describeModel, loadModel } from "../../models/load.ts";

@@ -435,7 +435,7 @@ export class KvCache {
     };
   }
 
-  /** What a form learns from of a KV head's pages. */
+  /** Pages of a KV head that a form learns from, with their numbers. */
   #sampled(pages: readonly WholePage[]): SampledPage[] {
     const step = Math.max(1, pages.length / SAMPLED);
     return Array.from({ length: Math.min(pages.length, SAMPLED) }, (_, i) => pages[Math.floor(i * step)]!).map(

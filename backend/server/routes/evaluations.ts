@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { evaluationEntry, policyEvaluation } from "../../common/api/evaluations.ts";
 import { shortName } from "../../common/api/fields.ts";
-import { EVALUATION_FILES } from "../../evaluation/write.ts";
+import { EVALUATION_FILES } from "../../evaluation/files/write.ts";
 import { route, sendFile } from "../http/route.ts";
 import { evaluationFile, findEvaluation, listEvaluations, removeEvaluation } from "../library/evaluations.ts";
 

@@ -1,13 +1,14 @@
 import type { CacheKind } from "../../../backend/common/words.ts";
-import { writeRows } from "../../../backend/kernels/attend.ts";
+import { readRows, writeRows } from "../../../backend/kernels/attend.ts";
+import type { Coding } from "../../../backend/kernels/coding.ts";
 import { Page } from "../../../backend/kernels/pages.ts";
-import { type HeadPlaces, type Span, slotsOf } from "../../../backend/kernels/places.ts";
+import { type HeadPlaces, type Span, slotsOf, spansOf } from "../../../backend/kernels/places.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import type { HeldRows } from "./reference-attention.ts";
 
 /** Numbered rows of keys and values, and the pages that they are put in. */
 export class PagedRows {
-  readonly pages: readonly Page[];
+  pages: readonly Page[];
   readonly #pageRows: number;
 
   /** @param keys, values [rows, d] @param pageRows of a page */
@@ -21,6 +22,18 @@ export class PagedRows {
     tf.tidy(() => {
       const [k, v] = [keys, values].map((x) => tf.tensor3d(x, [rows, 1, d]));
       writeRows({ keys: k!, values: v!, layer: tf.scalar(0, "int32"), slots: slotsOf([[slots]], rows) });
+    });
+  }
+
+  /** Puts the pages into codes. @returns what the rows stand for then, [rows, d] */
+  encode(coding: Coding): Pick<RowsToHold, "keys" | "values"> {
+    const plain = this.pages;
+    this.pages = plain.map((page) => page.coded(coding));
+    for (const page of plain) page.release();
+    const spans = this.pages.map((page) => ({ page, row: 0, position: 0, count: page.rows }));
+    return tf.tidy(() => {
+      const { keys, values } = readRows(spansOf(spans));
+      return { keys: keys.dataSync() as Float32Array, values: values.dataSync() as Float32Array };
     });
   }
 

@@ -5,10 +5,10 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { EvaluationEntry, PolicyEvaluation } from "../../../backend/common/api/evaluations.ts";
 import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 import type { Problem } from "../../../backend/common/api/problem.ts";
-import { Journal } from "../../../backend/evaluation/journal.ts";
-import { writeEvaluation } from "../../../backend/evaluation/write.ts";
+import { Journal } from "../../../backend/evaluation/files/journal.ts";
+import { writeEvaluation } from "../../../backend/evaluation/files/write.ts";
 import { buildCli } from "../../helpers/cli.ts";
-import { evaluatedPoint, policyEvaluationOf } from "../../helpers/evaluations.ts";
+import { evaluatedPoint, policyEvaluationOf } from "../../helpers/formats/evaluations.ts";
 import { openServer, type TestServer } from "../../helpers/servers/api.ts";
 import { havePulled, onSmolLm2 } from "../../helpers/smollm2.ts";
 

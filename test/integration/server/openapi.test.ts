@@ -3,12 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { Journal } from "../../../backend/evaluation/journal.ts";
-import { writeEvaluation } from "../../../backend/evaluation/write.ts";
+import { Journal } from "../../../backend/evaluation/files/journal.ts";
+import { writeEvaluation } from "../../../backend/evaluation/files/write.ts";
 import { createReport, writeReport } from "../../../backend/reports/report.ts";
 import { routes } from "../../../backend/server/routes/index.ts";
 import { buildCli } from "../../helpers/cli.ts";
-import { evaluatedPoint, policyEvaluationOf } from "../../helpers/evaluations.ts";
+import { evaluatedPoint, policyEvaluationOf } from "../../helpers/formats/evaluations.ts";
 import { document, operationOf, operations } from "../../helpers/servers/answers.ts";
 import { openServer, type TestServer } from "../../helpers/servers/api.ts";
 

@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { policyEvaluation } from "../../../backend/common/api/evaluations.ts";
 import { scoreInterval, withFronts } from "../../../backend/evaluation/aggregate.ts";
-import { evaluateCommand } from "../../../backend/evaluation/command.ts";
-import { evaluationCsv } from "../../../backend/evaluation/csv.ts";
+import { evaluateCommand } from "../../../backend/evaluation/files/command.ts";
+import { evaluationCsv } from "../../../backend/evaluation/files/csv.ts";
+import { evaluationReport } from "../../../backend/evaluation/files/report.ts";
 import { placeNeedles } from "../../../backend/evaluation/needles.ts";
-import { evaluationReport } from "../../../backend/evaluation/report.ts";
 import { atBudget } from "../../../backend/inference/policies/budget.ts";
 import { policies } from "../../../backend/inference/policies/index.ts";
-import { evaluatedPoint, policyEvaluationOf } from "../../helpers/evaluations.ts";
+import { evaluatedPoint, policyEvaluationOf } from "../../helpers/formats/evaluations.ts";
 import { smallTokenizer } from "../../helpers/talking-model.ts";
 
 describe("a budget", () => {

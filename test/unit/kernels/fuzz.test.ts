@@ -5,6 +5,7 @@ import { Random } from "../../../backend/common/random.ts";
 import { CACHE_KINDS } from "../../../backend/common/words.ts";
 import { attend } from "../../../backend/kernels/attend.ts";
 import type { BlockCall } from "../../../backend/kernels/block.ts";
+import type { Coding } from "../../../backend/kernels/coding.ts";
 import { FORMATS, TILE, tileBytes } from "../../../backend/kernels/formats.ts";
 import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
 import { placesOf } from "../../../backend/kernels/places.ts";
@@ -196,7 +197,10 @@ function attention(draw: Draw): Outcome {
       return { spans, window: draw.whole(0, 1) * draw.whole(1, 90), sink: draw.whole(0, 4) };
     }),
   );
-  const at = draw.held(new PagedRows(kind, d, { keys, values, pageRows: draw.whole(1, 100) }));
+  const coding = draw.coin() && draw.coin() ? codingOf(draw) : undefined;
+  const pageRows = coding ? 8 * draw.whole(1, 16) : draw.whole(1, 100);
+  const at = draw.held(new PagedRows(kind, d, { keys, values, pageRows }));
+  const codes = coding && at.encode(coding);
   const tables = placesOf([places.map((row) => row.map((place) => at.places(place)))]);
   const cap = draw.of([undefined, 3, draw.perhaps(1, () => -1)]);
   const sinks = draw.of([undefined, draw.normals(heads)]);
@@ -218,11 +222,9 @@ function attention(draw: Draw): Outcome {
     blocks: read,
   });
   const want = () => {
-    if (kind !== "f32") return got.dataSync(); // its rows are not these numbers
+    if (kind !== "f32" && !codes) return got.dataSync(); // its rows are not these numbers
     return attentionOf({
-      q,
-      keys,
-      values,
+      ...{ q, keys, values, ...codes },
       positions,
       places,
       heads,
@@ -234,6 +236,24 @@ function attention(draw: Draw): Outcome {
     }).z;
   };
   return { got, want };
+}
+
+/** A way to put pages into codes; now and then one that can't be. */
+function codingOf(draw: Draw): Coding {
+  const bits = draw.of([2, 3, 4] as const);
+  const levels = Float32Array.from({ length: 2 ** bits }, (_, i) => i / 4 - 1);
+  return {
+    codes: draw.of([
+      { book: "integers", bits: draw.of([2, 3, 4, 6, 8] as const) },
+      { book: "floats", format: draw.of(["E4M3", "E5M2", "E3M2", "E2M3", "E2M1"] as const) },
+      { book: "levels", bits, keys: levels, values: levels },
+    ]),
+    keyGroup: draw.perhaps<number>(8, () => draw.of([0, 3, -8, 2 ** 31])),
+    valueGroup: draw.perhaps(draw.of([16, 32, 5]), () => draw.of([0, -1])),
+    outliers: { keys: draw.of([0, 0, 1]), values: draw.perhaps(0, () => draw.of([-1, 600])) },
+    firstRows: draw.of([0, 0, 1]),
+    halfScales: draw.coin(),
+  };
 }
 
 /** A block of any shape against the engine's own. */

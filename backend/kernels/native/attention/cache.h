@@ -14,7 +14,7 @@
 namespace hs {
 
 enum class CacheKind : int { F32 = 0, F16 = 1, Q8 = 2, Q4 = 3, CODED = 4 };
-constexpr int CACHE_KINDS = 4;  // whose rows are written one by one; those of CODED pages (coded.h) are no rows of bytes
+constexpr int CACHE_KINDS = 4;  // whose rows are written one by one; those of CODED pages (coded/coded.h) are no rows of bytes
 constexpr int CACHE_BLOCK = 32;
 
 constexpr int MOST_WIDTH = 1024;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "cache.h"
-#include "coded.h"
+#include "coded/coded.h"
 #include "../team.h"
 
 namespace hs {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { evaluationFigures, tradeoffs } from "../../../../backend/common/evaluation/figures.ts";
 import { costOf, paretoFront, qualityOf } from "../../../../backend/common/evaluation/tradeoffs.ts";
 import { Random } from "../../../../backend/common/random.ts";
-import { evaluatedPoint } from "../../../helpers/evaluations.ts";
+import { evaluatedPoint } from "../../../helpers/formats/evaluations.ts";
 
 describe("the front of cost and quality", () => {
   it("holds just the points that no other one dominates", () => {

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <new>
 
-#include "cache.h"
-#include "../simd.h"
+#include "../cache.h"
+#include "../../simd.h"
 
 namespace hs {
 namespace {

@@ -2,7 +2,7 @@ import {
   type EvaluatedPoint,
   POLICY_EVALUATION_FORMAT,
   type PolicyEvaluation,
-} from "../../backend/common/api/evaluations.ts";
+} from "../../../backend/common/api/evaluations.ts";
 
 /** An evaluated point of round numbers, with one case. */
 export function evaluatedPoint({

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import type { EvaluationSettings } from "../common/api/evaluations.ts";
-import { slug } from "../paths.ts";
+import type { EvaluationSettings } from "../../common/api/evaluations.ts";
+import { slug } from "../../paths.ts";
 
 /** Folder of the data folder in which evaluations have theirs. */
 export const EVALUATIONS = "evaluations";

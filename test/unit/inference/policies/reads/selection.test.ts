@@ -1,13 +1,18 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
-import { headModel } from "../../../../backend/common/heads/model.ts";
-import { type GenerateOptions, generate, generateBatch, readPrefix } from "../../../../backend/inference/generate.ts";
-import { choosePolicies } from "../../../../backend/inference/policies/choice.ts";
-import { policies } from "../../../../backend/inference/policies/index.ts";
-import type { Model } from "../../../../backend/models/model.ts";
-import { tf } from "../../../../backend/runtime/tf.ts";
-import { kernelsHere } from "../../../helpers/kernels/here.ts";
-import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+import { maskFromKvHeads } from "../../../../../backend/common/heads/mask.ts";
+import { headModel } from "../../../../../backend/common/heads/model.ts";
+import {
+  type GenerateOptions,
+  generate,
+  generateBatch,
+  readPrefix,
+} from "../../../../../backend/inference/generate.ts";
+import { choosePolicies } from "../../../../../backend/inference/policies/choice.ts";
+import { policies } from "../../../../../backend/inference/policies/index.ts";
+import type { Model } from "../../../../../backend/models/model.ts";
+import { tf } from "../../../../../backend/runtime/tf.ts";
+import { kernelsHere } from "../../../../helpers/kernels/here.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../../helpers/models.ts";
 
 await kernelsHere();
 const NEW = 5;

@@ -1,19 +1,24 @@
 import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
-import { headModel } from "../../../../backend/common/heads/model.ts";
-import { type GenerateOptions, generate, generateBatch, readPrefix } from "../../../../backend/inference/generate.ts";
-import type { Generation } from "../../../../backend/inference/generation.ts";
-import { atBudget } from "../../../../backend/inference/policies/budget.ts";
-import { choosePolicies } from "../../../../backend/inference/policies/choice.ts";
-import { policies as all } from "../../../../backend/inference/policies/index.ts";
-import { pageBytes } from "../../../../backend/kernels/pages.ts";
-import { PAGE } from "../../../../backend/models/cache/head-cache.ts";
-import type { Model } from "../../../../backend/models/model.ts";
-import { tf } from "../../../../backend/runtime/tf.ts";
-import { kernelsHere } from "../../../helpers/kernels/here.ts";
-import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+import { maskFromKvHeads } from "../../../../../backend/common/heads/mask.ts";
+import { headModel } from "../../../../../backend/common/heads/model.ts";
+import {
+  type GenerateOptions,
+  generate,
+  generateBatch,
+  readPrefix,
+} from "../../../../../backend/inference/generate.ts";
+import type { Generation } from "../../../../../backend/inference/generation.ts";
+import { atBudget } from "../../../../../backend/inference/policies/budget.ts";
+import { choosePolicies } from "../../../../../backend/inference/policies/choice.ts";
+import { policies as all } from "../../../../../backend/inference/policies/index.ts";
+import { pageBytes } from "../../../../../backend/kernels/pages.ts";
+import { PAGE } from "../../../../../backend/models/cache/head-cache.ts";
+import type { Model } from "../../../../../backend/models/model.ts";
+import { tf } from "../../../../../backend/runtime/tf.ts";
+import { kernelsHere } from "../../../../helpers/kernels/here.ts";
+import { randomModel, randomTokens, smallConfig } from "../../../../helpers/models.ts";
 
 await kernelsHere();
 const NEW = 5;
@@ -136,7 +141,7 @@ describe("prompts held in another form", () => {
 describe("refusals", () => {
   it("of a prefix that is to be left", async () => {
     const refused = generate(model, { tokens: TOKENS, policies: [{ name: "xkv" }], keep: true });
-    await expect(refused).rejects.toThrow("there is nothing to keep of a prompt that xkv does not hold in rows");
+    await expect(refused).rejects.toThrow("there is nothing to keep that another run could read");
   });
 
   it.each([

@@ -1,14 +1,14 @@
 import { appendFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { headModelSchema } from "../common/api/documents.ts";
-import type { EvaluationSettings } from "../common/api/evaluations.ts";
-import { type EvaluatedCase, evaluatedCase, evaluationSettings } from "../common/api/evaluations.ts";
-import type { Data } from "../common/api/fields.ts";
-import { HeadscopeError } from "../common/errors.ts";
-import type { HeadModel } from "../common/heads/model.ts";
-import { readRegular } from "../files.ts";
-import { writeFileAtomic } from "../paths.ts";
+import { headModelSchema } from "../../common/api/documents.ts";
+import type { EvaluationSettings } from "../../common/api/evaluations.ts";
+import { type EvaluatedCase, evaluatedCase, evaluationSettings } from "../../common/api/evaluations.ts";
+import type { Data } from "../../common/api/fields.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import type { HeadModel } from "../../common/heads/model.ts";
+import { readRegular } from "../../files.ts";
+import { writeFileAtomic } from "../../paths.ts";
 
 /** Name of the format of journals. */
 const JOURNAL_FORMAT = "headscope.policy-evaluation-journal/1";

@@ -1,6 +1,6 @@
-import type { PolicyEvaluation } from "../common/api/evaluations.ts";
-import { parameterPairs } from "../common/command-line.ts";
-import { type CsvCell, csvText } from "../common/csv.ts";
+import type { PolicyEvaluation } from "../../common/api/evaluations.ts";
+import { parameterPairs } from "../../common/command-line.ts";
+import { type CsvCell, csvText } from "../../common/csv.ts";
 
 const COLUMNS = [
   ...["task", "length", "policy", "budget", "parameters", "cases", "score", "low", "high", "chance", "loss", "kept"],

@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import { type PolicyEvaluation, policyEvaluation } from "../common/api/evaluations.ts";
-import { HeadscopeError } from "../common/errors.ts";
-import { formatJson, readJson } from "../json.ts";
-import { writeFileAtomic } from "../paths.ts";
+import { type PolicyEvaluation, policyEvaluation } from "../../common/api/evaluations.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { formatJson, readJson } from "../../json.ts";
+import { writeFileAtomic } from "../../paths.ts";
 import { evaluationCsv } from "./csv.ts";
 import { evaluationReport } from "./report.ts";
 

@@ -1,5 +1,5 @@
-import type { EvaluationSettings } from "../common/api/evaluations.ts";
-import { command, parameterPairs } from "../common/command-line.ts";
+import type { EvaluationSettings } from "../../common/api/evaluations.ts";
+import { command, parameterPairs } from "../../common/command-line.ts";
 
 /** The command line of an evaluation. @param out folder of its results */
 export function evaluateCommand(model: string, settings: EvaluationSettings, out = "evaluation"): string {

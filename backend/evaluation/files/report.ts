@@ -1,10 +1,10 @@
-import type { EvaluatedPoint, PolicyEvaluation } from "../common/api/evaluations.ts";
-import { evaluationFigures } from "../common/evaluation/figures.ts";
-import { escapeXml, measuredText } from "../common/figures/text.ts";
-import { counted } from "../common/text.ts";
-import { EVALUATION_COSTS, type EvaluationCost } from "../common/words.ts";
-import { REPORT_STYLE } from "../reports/html.ts";
-import { toSvg } from "../reports/svg.ts";
+import type { EvaluatedPoint, PolicyEvaluation } from "../../common/api/evaluations.ts";
+import { evaluationFigures } from "../../common/evaluation/figures.ts";
+import { escapeXml, measuredText } from "../../common/figures/text.ts";
+import { counted } from "../../common/text.ts";
+import { EVALUATION_COSTS, type EvaluationCost } from "../../common/words.ts";
+import { REPORT_STYLE } from "../../reports/html.ts";
+import { toSvg } from "../../reports/svg.ts";
 
 /** Nothing is fetched or run: the pictures are in the page. */
 const POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";

@@ -1,13 +1,13 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { Knowledge, ReadPolicy, ReadView } from "../../../../backend/inference/policies/base.ts";
-import { policies } from "../../../../backend/inference/policies/index.ts";
-import { cluster } from "../../../../backend/inference/policies/reads/clusters.ts";
-import { calibrated, clusterScores } from "../../../../backend/inference/policies/reads/squeezed-attention.ts";
-import { initBackend } from "../../../../backend/runtime/backend.ts";
-import { tf } from "../../../../backend/runtime/tf.ts";
-import { smallConfig } from "../../../helpers/models.ts";
-import { drawnInput, type PolicyDefinition, policyDefinitions } from "../../../helpers/oracles/policies.ts";
+import type { Knowledge, ReadPolicy, ReadView } from "../../../../../backend/inference/policies/base.ts";
+import { policies } from "../../../../../backend/inference/policies/index.ts";
+import { cluster } from "../../../../../backend/inference/policies/reads/clusters.ts";
+import { calibrated, clusterScores } from "../../../../../backend/inference/policies/reads/squeezed-attention.ts";
+import { initBackend } from "../../../../../backend/runtime/backend.ts";
+import { tf } from "../../../../../backend/runtime/tf.ts";
+import { smallConfig } from "../../../../helpers/models.ts";
+import { drawnInput, type PolicyDefinition, policyDefinitions } from "../../../../helpers/oracles/policies.ts";
 
 beforeAll(async () => void (await initBackend()));
 const { seed, sections } = policyDefinitions();

@@ -1,12 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import { Random } from "../../../../backend/common/random.ts";
-import { eigen, principalDirections } from "../../../../backend/inference/policies/forms/low-rank.ts";
-import { chunksOf, fetchedBy } from "../../../../backend/inference/policies/forms/shadowkv.ts";
-import { initBackend } from "../../../../backend/runtime/backend.ts";
-import { tf } from "../../../../backend/runtime/tf.ts";
-import { smallConfig } from "../../../helpers/models.ts";
-import { drawnInput, type PolicyDefinition, policyDefinitions } from "../../../helpers/oracles/policies.ts";
+import { Random } from "../../../../../backend/common/random.ts";
+import { eigen, principalDirections } from "../../../../../backend/inference/policies/forms/low-rank.ts";
+import { chunksOf, fetchedBy } from "../../../../../backend/inference/policies/forms/shadowkv.ts";
+import { initBackend } from "../../../../../backend/runtime/backend.ts";
+import { tf } from "../../../../../backend/runtime/tf.ts";
+import { smallConfig } from "../../../../helpers/models.ts";
+import { drawnInput, type PolicyDefinition, policyDefinitions } from "../../../../helpers/oracles/policies.ts";
 
 beforeAll(async () => void (await initBackend()));
 const { seed, sections } = policyDefinitions();
