@@ -3,8 +3,9 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import { joinReduced } from "../transformer/attention.ts";
 import { type Hook, UNHOOKED } from "../transformer/hook.ts";
-import type { CachedLayer, Projections } from "./cached-layer.ts";
+import type { CachedLayer } from "./cached-layer.ts";
 import { attendEager, type HeldLayer, reduceRows } from "./eager-attention.ts";
+import type { Projections } from "./prompt-attention.ts";
 import { type AttentionChoice, ChosenSpans } from "./reader.ts";
 
 /** Whoever looks at a layer's attention, and how closely. */

@@ -1,4 +1,3 @@
-import type { Tensor } from "@tensorflow/tfjs";
 import type { ModelConfig } from "../config.ts";
 import type { PatternReduction } from "../transformer/attention.ts";
 import type { KvCache } from "./kv-cache.ts";
@@ -15,11 +14,4 @@ export interface CachedLayer {
   reductions: readonly PatternReduction[];
   /** Chooses what is read in this layer; default all that is held. */
   reader?: AttentionReader | undefined;
-}
-
-/** Queries [rows * tokens, heads, d_head], keys and values [rows * tokens, kv heads, d_head] of new tokens. */
-export interface Projections {
-  q: Tensor;
-  k: Tensor;
-  v: Tensor;
 }

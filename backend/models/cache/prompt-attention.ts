@@ -1,7 +1,13 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
-import type { Projections } from "./cached-layer.ts";
 import type { KvCache } from "./kv-cache.ts";
+
+/** Queries [rows * tokens, heads, d_head], keys and values [rows * tokens, kv heads, d_head] of new tokens. */
+export interface Projections {
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+}
 
 /** The projections of a chunk, and how many of its tokens are no padding. */
 export interface ProjectedChunk extends Projections {

@@ -2,8 +2,8 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { attendCached } from "../cache/attend-cached.ts";
-import type { CachedLayer, Projections } from "../cache/cached-layer.ts";
-import { PromptAttention } from "../cache/prompt-attention.ts";
+import type { CachedLayer } from "../cache/cached-layer.ts";
+import { type Projections, PromptAttention } from "../cache/prompt-attention.ts";
 import { localWindow } from "../config.ts";
 import { attendPrefill, joinReduced } from "../transformer/attention.ts";
 import {

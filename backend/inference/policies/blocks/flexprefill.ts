@@ -24,7 +24,7 @@ const parameters = z.object({
 });
 type Parameters = Omit<z.output<typeof parameters>, "question">;
 
-/** What a head's squares are chosen by. */
+/** The grounds on which a head's squares are chosen. */
 export interface FlexHead {
   /** Root of the Jensen-Shannon divergence of estimate and truth, natural logarithm. */
   readonly divergence: number;

@@ -7,7 +7,7 @@ import { addVerticalSlash, chooseVerticalSlash, type LateSquares, lateSquares } 
 /** A shape of sparse attention and its two sizes, as a pattern file has them. */
 export type PatternShape = Pick<SparsePattern, "pattern" | "a" | "b">;
 
-/** What the choice of columns and diagonals looks at, and takes in any case. */
+/** The queries that the choice of columns and diagonals looks at, and the places that it takes in any case. */
 export interface LateChoice {
   /** Last queries whose attention is looked at. */
   readonly last: number;
