@@ -143,6 +143,10 @@ export const generateResult = z.object({
     bytes: z.number(),
     bytesFull: z.number(),
     kind: z.enum(CACHE_KINDS).optional().describe("absent for f32"),
+    keptByPosition: z
+      .array(z.number())
+      .optional()
+      .describe("where tokens went, by position of the prompt: the share of all KV heads that hold it at the end"),
   }),
   policies: z
     .array(z.object({ name: z.string(), params: z.record(z.string(), z.unknown()) }))

@@ -1,5 +1,4 @@
 import { HeadscopeError } from "../../common/errors.ts";
-import { checkModel, headModel } from "../../common/heads/model.ts";
 import { counted } from "../../common/text.ts";
 import type { CacheKind, WeightType } from "../../common/words.ts";
 import { inspectModel } from "../../models/load.ts";
@@ -15,6 +14,7 @@ import {
 import { measureHere } from "./calibrate.ts";
 import { type Device, deviceOf, HERE } from "./devices.ts";
 import { type Footprint, footprint } from "./footprint.ts";
+import { checkSuits } from "./held.ts";
 import { type Cost, predict } from "./predict.ts";
 
 /** New tokens of a request where nobody says how many. */
@@ -121,8 +121,7 @@ function checkLength({ ref, config }: ModelInspection, tokens: number, newTokens
 
 /** @throws HeadscopeError for a file of another model, and a policy that keeps more in any case than it would of a prompt */
 function checkChoice(model: ModelInspection, choice: PolicyChoice, lengths: readonly number[]): void {
-  const { heads, blocks, tokens } = choice;
-  if (heads) checkModel(heads.mask, headModel(model), "the mask");
-  for (const chosen of [blocks, tokens]) chosen?.policy.check?.(model, chosen.params, chosen.prepared);
+  const { tokens } = choice;
+  checkSuits(model, choice);
   if (tokens) for (const length of lengths) checkPrompt(tokens, length);
 }
