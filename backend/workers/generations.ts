@@ -81,8 +81,8 @@ export function chatIds(model: Model, prompt: { readonly text?: string } | { rea
   return tokenizer.encode(turn, { prependBos: false });
 }
 
-/** A continuation as the API gives it. */
-export function resultOf(model: Model, generation: Generation): GenerateResult {
+/** A continuation as the API gives it. @param prompt its token ids */
+export function resultOf(model: Model, generation: Generation, prompt: readonly number[]): GenerateResult {
   const { ids, text, stopped, promptTokens, cache, policies, activations, speculative, contextAware } = generation;
   const { prefill, prefillMs, decodeMsPerToken } = generation;
   const { bytes, bytesFull, kind } = cache;
@@ -93,6 +93,7 @@ export function resultOf(model: Model, generation: Generation): GenerateResult {
     tokens: shownTexts(model, generation),
     text: text ?? ids.join(" "),
     ...{ stopped, promptTokens, cache: held },
+    ...(keptByPosition ? { promptTexts: tokenTexts(model, prompt) } : {}),
     ...(policies ? { policies: policies.map(withoutFiles) } : {}),
     ...(prefill ? { prefill } : {}),
     ...(activations ? { activations } : {}),

@@ -139,6 +139,10 @@ export const generateResult = z.object({
   text: z.string(),
   stopped: stopped.describe("why it ended; what it stopped at is not part of the result"),
   promptTokens: z.int(),
+  promptTexts: z
+    .array(z.string())
+    .optional()
+    .describe("each token of the prompt alone as text, where `cache.keptByPosition` is about them"),
   cache: z.object({
     bytes: z.number(),
     bytesFull: z.number(),
