@@ -22,9 +22,9 @@ class Footprints {
   /** True where there are policies to predict for: a mask alone needs no server. */
   readonly wanted: boolean = $derived(policyState.chosen.length > 0);
 
-  /** What was measured of the same text and model with less held: also under the settings before. */
+  /** Measured of the same text and model with less held: also under the settings before. */
   readonly measured: GenerateResult | undefined = $derived((comparison.full.value && comparison.masked.latest)?.result);
-  /** What was measured with everything held. */
+  /** Measured with everything held. */
   readonly full: GenerateResult | undefined = $derived(comparison.full.value?.result);
 
   readonly #choice = $derived.by((): Omit<FootprintRequest, "tokens"> | undefined => {
