@@ -28,17 +28,17 @@ import { Matrix } from "../models/weights/matrix.ts";
 import { partTensors } from "../models/weights/weights.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { SpeculativeOptions } from "./decoding/speculative.ts";
-import { type Budget, kept } from "./policies/base.ts";
-import { checkBehind } from "./policies/behind-prefix.ts";
-import { ChannelPruning } from "./policies/channel-pruning.ts";
 import { checkPrompt, type PolicyChoice, type PolicyRequest } from "./policies/choice.ts";
-import { Condensation } from "./policies/condensation.ts";
-import { Eviction, type EvictionExtent } from "./policies/eviction.ts";
 import { SlidingHeads } from "./policies/heads/sliding-heads.ts";
 import { chosenInputs } from "./policies/inputs/chosen-inputs.ts";
+import { type Budget, kept } from "./policies/kinds/parameters.ts";
 import { joinReaders, PromptReader, type PromptReadListener } from "./policies/prompt/reader.ts";
-import { checkRotates } from "./policies/rerotation.ts";
-import { readerOf, Selection } from "./policies/selection.ts";
+import { checkBehind } from "./policies/work/behind-prefix.ts";
+import { ChannelPruning } from "./policies/work/channel-pruning.ts";
+import { Condensation } from "./policies/work/condensation.ts";
+import { Eviction, type EvictionExtent } from "./policies/work/eviction.ts";
+import { checkRotates } from "./policies/work/rerotation.ts";
+import { readerOf, Selection } from "./policies/work/selection.ts";
 import { Prefix } from "./prefix.ts";
 
 /** The way of prompts through a model, the same for all that are continued together. */

@@ -8,7 +8,7 @@ import type { Proposal } from "./decoding/sampling.ts";
 import { checkSpeculative } from "./decoding/speculative.ts";
 import { type CheckedRun, Forwards, type StepListener } from "./forwards.ts";
 import type { UsedPolicy } from "./policies/choice.ts";
-import type { Condensation } from "./policies/condensation.ts";
+import type { Condensation } from "./policies/work/condensation.ts";
 import type { Prefix } from "./prefix.ts";
 import { readPrompts } from "./reading.ts";
 
