@@ -78,7 +78,7 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
   return { ...choice, used };
 }
 
-/** What a policy reads before a model is loaded. */
+/** Reads what a policy needs before a model is loaded. */
 async function preparedOf(policy: Policy, params: Record<string, unknown>): Promise<unknown> {
   return "prepare" in policy ? policy.prepare?.(params) : undefined;
 }

@@ -19,6 +19,6 @@ export type Policy<S extends z.ZodObject = z.ZodObject> =
 export interface Chosen<P extends Policy> {
   readonly policy: P;
   readonly params: Record<string, unknown>;
-  /** What it has read before a model was loaded. */
+  /** Of what it has read before a model was loaded. */
   readonly prepared?: unknown;
 }

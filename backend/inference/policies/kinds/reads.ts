@@ -30,7 +30,7 @@ export interface ReadView {
 /** Places among the keys held one after the other, from the first to before the end. */
 export type Stretch = readonly [first: number, end: number];
 
-/** What a policy knows of one layer of one sequence: tensors in it are kept by the joint, and freed with what takes its place. */
+/** The knowledge that a policy has of one layer of one sequence: tensors in it are kept by the joint, and freed with what takes its place. */
 export type Knowledge = Readonly<Record<string, unknown>>;
 
 /** A policy that chooses what each new token reads of the keys held; nothing is freed. */
@@ -42,7 +42,7 @@ export interface ReadPolicy<S extends z.ZodObject = z.ZodObject, K extends Knowl
   /** Fewest keys that a token reads where there are as many. Default 1. */
   least?(params: z.output<S>): number;
   /**
-   * What is known of a layer with these tokens: made of the keys held when it is first asked for, then brought up to the new
+   * Brings what is known of a layer to these tokens: made of the keys held when it is first asked for, then brought up to the new
    * ones. Runs in a tidy.
    * @param before what it gave last; where it gives the same again, nothing is freed
    */
