@@ -64,8 +64,8 @@ export interface Generation {
   /** Logits of the first new token [d_vocab]. */
   logits: Float32Array;
   /**
-   * What was read and written, where that was to be kept: the prompt and the new tokens, but for the last one unless a stop followed
-   * it. Of the caller, who disposes it.
+   * The tokens that were run, where they were to be kept: the prompt and the new ones, but for the last unless a stop followed it. Of
+   * the caller, who disposes it.
    */
   prefix?: Prefix;
 }
