@@ -1,7 +1,7 @@
 import type { NeedleAnswer, NeedleTrial } from "../backend/common/api/jobs.ts";
 import type { HeadMask } from "../backend/common/heads/mask.ts";
-import type { RunOptions } from "../backend/inference/forwards.ts";
 import { generate } from "../backend/inference/generate.ts";
+import type { RunOptions } from "../backend/inference/run/options.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";
 

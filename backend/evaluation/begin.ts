@@ -1,9 +1,9 @@
 import type { CacheKind, EvaluationMode } from "../common/words.ts";
-import type { RunOptions } from "../inference/forwards.ts";
 import { readPrefix } from "../inference/generate.ts";
 import type { PolicyRequest } from "../inference/policies/choice.ts";
 import { policies as registered } from "../inference/policies/index.ts";
 import { Prefix } from "../inference/prefix.ts";
+import type { RunOptions } from "../inference/run/options.ts";
 import type { Model } from "../models/model.ts";
 import type { PlannedPoint } from "./plan.ts";
 import type { SharedRead } from "./shared-read.ts";

@@ -1,8 +1,9 @@
 import { likeliest } from "../inference/decoding/sampling.ts";
-import { Forwards, type RunOptions } from "../inference/forwards.ts";
+import { Forwards } from "../inference/forwards.ts";
 import { choosePolicies } from "../inference/policies/choice.ts";
 import type { Prefix } from "../inference/prefix.ts";
 import { readPrompts } from "../inference/reading.ts";
+import type { RunOptions } from "../inference/run/options.ts";
 import type { KvCache } from "../models/cache/kv-cache.ts";
 import type { Model } from "../models/model.ts";
 
@@ -58,7 +59,13 @@ export async function foretell(model: Model, options: ForetellOptions): Promise<
       await forwards.turn();
     }
     const loss = scored.reduce((sum, id, i) => sum + lossOf(logits[i]!, id), 0) / scored.length;
-    return { likeliest: logits.map(likeliest), loss, cache, prefillMs, prefillRead: forwards.prefill(0).prefill?.read };
+    return {
+      likeliest: logits.map(likeliest),
+      loss,
+      cache,
+      prefillMs,
+      prefillRead: forwards.policies.prefill(0).prefill?.read,
+    };
   } catch (error) {
     cache?.dispose();
     throw error;

@@ -5,10 +5,10 @@ import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rule, type Rules, whole } from "../common/options.ts";
 import { counted } from "../common/text.ts";
 import { CACHE_KINDS, type CacheKind, EVALUATION_MODES, type EvaluationMode } from "../common/words.ts";
-import type { Policy } from "../inference/policies/base.ts";
 import { atBudget } from "../inference/policies/budget.ts";
 import { checkPrompt, choosePolicies, type PolicyChoice, type PolicyRequest } from "../inference/policies/choice.ts";
 import { policies as registered } from "../inference/policies/index.ts";
+import type { Policy } from "../inference/policies/kinds/policy.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { Turn } from "../runtime/turn.ts";
 

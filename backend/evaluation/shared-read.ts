@@ -1,10 +1,11 @@
 import type { CacheKind } from "../common/words.ts";
 import { maskMeaning } from "../hooks/mask-meaning.ts";
-import { cutOnce, PART } from "../inference/forwards.ts";
-import { kept as keptOf } from "../inference/policies/base.ts";
+import { cutOnce } from "../inference/forwards.ts";
 import type { PolicyChoice, TokenChoice } from "../inference/policies/choice.ts";
-import { Eviction } from "../inference/policies/eviction.ts";
+import { kept as keptOf } from "../inference/policies/kinds/parameters.ts";
+import { Eviction } from "../inference/policies/work/eviction.ts";
 import { Prefix } from "../inference/prefix.ts";
+import { PART } from "../inference/run/options.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import { forward } from "../models/forward/forward.ts";
 import type { ForwardResult } from "../models/forward/types.ts";

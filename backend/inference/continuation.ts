@@ -11,7 +11,7 @@ import {
   propose,
   type Sampling,
 } from "./decoding/sampling.ts";
-import type { Sequence } from "./forwards.ts";
+import type { Sequence } from "./run/options.ts";
 import { ownStops, type Stop, stopRule } from "./stop-rule.ts";
 import { TextStream } from "./text-stream.ts";
 

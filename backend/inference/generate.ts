@@ -6,11 +6,12 @@ import type { Model } from "../models/model.ts";
 import { checkRow, requireTokenizer } from "../models/tokens.ts";
 import { type ChoiceOptions, Continuation, type TokenListener } from "./continuation.ts";
 import { checkContextAware } from "./decoding/context-aware.ts";
-import { type CheckedRun, Forwards, RUN_OPTIONS, type RunOptions, type StepListener } from "./forwards.ts";
+import { Forwards } from "./forwards.ts";
 import { continueAll, type Generation } from "./generation.ts";
 import { choosePolicies } from "./policies/choice.ts";
 import { Prefix } from "./prefix.ts";
 import { readPrompts } from "./reading.ts";
+import { type CheckedRun, RUN_OPTIONS, type RunOptions, type StepListener } from "./run/options.ts";
 
 /** A prompt: token ids or, for models with a tokenizer, a text. Behind a prefix neither is needed. */
 interface PromptOptions {
@@ -142,7 +143,7 @@ export async function readPrefix(model: Model, options: ReadPrefixOptions): Prom
       cache,
       logits,
       changes: forwards.changes,
-      known: forwards.known(sequence),
+      known: forwards.policies.known(sequence),
     });
   } finally {
     forwards.dispose();

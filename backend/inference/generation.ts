@@ -6,11 +6,12 @@ import type { Continuation } from "./continuation.ts";
 import { Draft } from "./decoding/draft.ts";
 import type { Proposal } from "./decoding/sampling.ts";
 import { checkSpeculative } from "./decoding/speculative.ts";
-import { type CheckedRun, Forwards, type StepListener } from "./forwards.ts";
+import { Forwards } from "./forwards.ts";
 import type { UsedPolicy } from "./policies/choice.ts";
-import type { Condensation } from "./policies/condensation.ts";
+import type { Condensation } from "./policies/work/condensation.ts";
 import type { Prefix } from "./prefix.ts";
 import { readPrompts } from "./reading.ts";
+import type { CheckedRun, StepListener } from "./run/options.ts";
 
 /** A continuation, and what it took. */
 export interface Generation {
@@ -63,8 +64,8 @@ export interface Generation {
   /** Logits of the first new token [d_vocab]. */
   logits: Float32Array;
   /**
-   * What was read and written, where that was to be kept: the prompt and the new tokens, but for the last one unless a stop followed
-   * it. Of the caller, who disposes it.
+   * The tokens that were run, where they were to be kept: the prompt and the new ones, but for the last unless a stop followed it. Of
+   * the caller, who disposes it.
    */
   prefix?: Prefix;
 }
@@ -102,7 +103,7 @@ export async function continueAll(
   try {
     const read = forwards.caches ? await readPrompts(forwards, sequences, options.prefix?.logits) : undefined;
     cache = read && forwards.cut(KvCache.join(read.map((prompt) => prompt.cache)));
-    if (cache) forwards.condense(sequences, cache);
+    if (cache) forwards.policies.condense(sequences, cache);
     const begun = read ?? forwards.step(sequences).map((logits) => ({ logits, at: performance.now() }));
     rows = bySequences(continuations, begun).map(([continuation, each]): Row => {
       const logits = continuation.combined(each.map(({ logits }) => logits));
@@ -154,20 +155,20 @@ async function decode(rows: readonly Row[], { forwards, cache, draft, keep }: Wa
     const cached = bySequences(continuations, [...sequences.keys()]).map(([, places]) => places);
     active.forEach((row, r) => {
       if (going[r]) return;
-      const read = forwards.shareRead(row.continuation);
-      const channels = forwards.channels(row.continuation);
+      const read = forwards.policies.shareRead(row.continuation);
+      const channels = forwards.policies.channels(row.continuation);
       const held = {
         ...heldBy(
           cache,
           cached[r]!,
-          row.continuation.sequences.flatMap((each) => forwards.condensed(each) ?? []),
+          row.continuation.sequences.flatMap((each) => forwards.policies.condensed(each) ?? []),
         ),
         ...(read === undefined ? {} : { read }),
         ...(channels ? { channels } : {}),
       };
       const facts = {
         ...forwards.facts,
-        ...forwards.prefill(row.continuation.number),
+        ...forwards.policies.prefill(row.continuation.number),
         cache: held,
         ...draftOf(row, r, draft),
       };

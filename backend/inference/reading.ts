@@ -1,5 +1,6 @@
 import type { KvCache } from "../models/cache/kv-cache.ts";
-import type { Forwards, Sequence } from "./forwards.ts";
+import type { Forwards } from "./forwards.ts";
+import type { Sequence } from "./run/options.ts";
 
 /** A prompt that was read. */
 export interface ReadPrompt {

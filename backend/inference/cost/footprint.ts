@@ -6,9 +6,10 @@ import { codedPageBytes } from "../../models/cache/forms/size.ts";
 import { PAGE, rowsAllocated } from "../../models/cache/head-cache.ts";
 import { localWindow, type ModelConfig } from "../../models/config.ts";
 import type { Window } from "../../models/transformer/attention.ts";
-import { kept, type PromptView } from "../policies/base.ts";
 import type { PolicyChoice } from "../policies/choice.ts";
 import { countsOf } from "../policies/counts.ts";
+import type { PromptView } from "../policies/kinds/blocks.ts";
+import { kept } from "../policies/kinds/parameters.ts";
 
 /** A request whose memory and work are wanted. */
 export interface RequestSize {

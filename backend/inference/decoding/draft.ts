@@ -2,7 +2,8 @@ import { HeadscopeError } from "../../common/errors.ts";
 import type { KvCache } from "../../models/cache/kv-cache.ts";
 import type { Model } from "../../models/model.ts";
 import type { Continuation } from "../continuation.ts";
-import { type CheckedRun, Forwards } from "../forwards.ts";
+import { Forwards } from "../forwards.ts";
+import type { CheckedRun } from "../run/options.ts";
 import type { Proposal } from "./sampling.ts";
 import { DRAFTED } from "./speculative.ts";
 

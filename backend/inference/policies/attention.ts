@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { localWindow } from "../../models/config.ts";
 import { softCap } from "../../models/transformer/attention.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { LayerView } from "./base.ts";
+import type { LayerView } from "./kinds/tokens.ts";
 
 /** Score of keys that a query does not see. */
 const UNSEEN = -1e30;

@@ -1,4 +1,4 @@
-import type { Policy } from "./base.ts";
+import type { Policy } from "./kinds/policy.ts";
 
 /** Digits of a ratio that is 1 less a share, so that 0.9 is not 0.09999999999999998. */
 const DIGITS = 12;

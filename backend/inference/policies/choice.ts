@@ -2,21 +2,15 @@ import { registry } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { counted } from "../../common/text.ts";
 import { CHOOSES } from "../../common/words.ts";
-import {
-  type BlockPolicy,
-  type Budget,
-  type Chosen,
-  type FormPolicy,
-  type HeadChoice,
-  type InputPolicy,
-  kept,
-  type Policy,
-  RATIO,
-  type ReadPolicy,
-  refuseBoth,
-  type TokenPolicy,
-} from "./base.ts";
 import { policies } from "./index.ts";
+import type { BlockPolicy } from "./kinds/blocks.ts";
+import type { FormPolicy } from "./kinds/form.ts";
+import type { HeadChoice } from "./kinds/heads.ts";
+import type { InputPolicy } from "./kinds/inputs.ts";
+import { type Budget, kept, RATIO, refuseBoth } from "./kinds/parameters.ts";
+import type { Chosen, Policy } from "./kinds/policy.ts";
+import type { ReadPolicy } from "./kinds/reads.ts";
+import type { TokenPolicy } from "./kinds/tokens.ts";
 
 /** A policy to run under, and its parameters. */
 export interface PolicyRequest {
@@ -84,7 +78,7 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
   return { ...choice, used };
 }
 
-/** What a policy reads before a model is loaded. */
+/** Reads what a policy needs before a model is loaded. */
 async function preparedOf(policy: Policy, params: Record<string, unknown>): Promise<unknown> {
   return "prepare" in policy ? policy.prepare?.(params) : undefined;
 }

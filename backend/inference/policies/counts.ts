@@ -1,6 +1,6 @@
 import type { ModelConfig } from "../../models/config.ts";
-import { kept } from "./base.ts";
 import type { TokenChoice } from "./choice.ts";
+import { kept } from "./kinds/parameters.ts";
 
 /** Tokens that each KV head keeps of a prompt, by layer; infinite where nothing is to go. */
 export function countsOf(

@@ -3,7 +3,7 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Window } from "../transformer/attention.ts";
 import { countIn, freeSlots, positionsBySlot, settled, withoutPositions } from "./runs.ts";
-import { type CachePage, type CacheStorage, type StoredBytes, type StoredRows, Table } from "./storage.ts";
+import { type CachePage, type CacheStorage, type StoredBytes, type StoredRows, Table } from "./storage/storage.ts";
 import { heldRuns, positionsOf, type Run, slotOf, slotsUsed, survives } from "./window.ts";
 
 /** Slots of a page: as many rows as the kernels attend to in one piece, so that no piece lies in two pages. */

@@ -8,8 +8,8 @@ import type { Window } from "../transformer/attention.ts";
 import { type CacheForm, describeForm, FormCodings } from "./forms/form.ts";
 import type { SampledPage } from "./forms/kvquant.ts";
 import { HeadCache, type HeldBytes, rowsAllocated, type WholePage } from "./head-cache.ts";
-import type { CacheStorage, StoredRows } from "./storage.ts";
-import { storageOf } from "./storages.ts";
+import type { CacheStorage, StoredRows } from "./storage/storage.ts";
+import { storageOf } from "./storage/storages.ts";
 import { checkWindows, positionsOf } from "./window.ts";
 
 /** Options of a cache. */

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { Window } from "../transformer/attention.ts";
 import { type HeadCache, PAGE } from "./head-cache.ts";
 import type { KvCache } from "./kv-cache.ts";
-import { type CachePage, Table } from "./storage.ts";
+import { type CachePage, Table } from "./storage/storage.ts";
 import { survives } from "./window.ts";
 
 /** New tokens of a stretch that go through a layer together. */

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { KvCache } from "./kv-cache.ts";
 import type { NewTokens, Places } from "./places.ts";
 import type { PromptAttention } from "./prompt-attention.ts";
-import { Table } from "./storage.ts";
+import { Table } from "./storage/storage.ts";
 
 /** A layer's new tokens before they attend over a cache, which holds their keys and values already. */
 export interface AttentionStep {

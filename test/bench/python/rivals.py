@@ -5,7 +5,8 @@
 
 Set-up (a Python environment of its own): pip install -r test/bench/python/requirements.txt. All run in float32 on the file's
 dequantised weights with two threads (--threads), except decode-bf16-256 and llama.cpp, which runs the quantised file with its
-own kernels and is left out without the package llama-cpp-python.
+own kernels and is left out without the package llama-cpp-python. kvpress-decode-7900 needs kvpress 0.5.5, which needs NumPy 2:
+an environment of its own, with torch, transformers, accelerate, gguf and kvpress.
 
 With --serve a bench in another process can alternate with its rivals in one run: models stay loaded; the first request
 for a name warms it up unmeasured; each answer is one repetition, {"name", "value", "unit"}, or {"name", "error"}. A name that
@@ -47,6 +48,7 @@ class Rivals:
             f"tl-patch-heads-{PATCH_TOKENS}": self.lens_patch_heads,
             **{f"prefill-{n}": (lambda n=n: self.prefill(n)) for n in LENGTHS},
             **{f"decode-{n}": (lambda n=n: self.decode(n)) for n in LENGTHS},
+            "kvpress-decode-7900": lambda: self.kvpress(7900, 0.75),
             "decode-bf16-256": lambda: self.decode(256, "bfloat16"),
             **{f"train-{size}-{how}": (lambda size=size, how=how: self.train(size, how)) for size in TRAINED for how in ("eager", "compiled")},
         }
@@ -135,6 +137,28 @@ class Rivals:
         elapsed = self.timed(run)
         cached.crop(length)
         return elapsed / DECODE_STEPS
+
+    def kvpress(self, length, ratio):
+        """Milliseconds a token behind a prompt of which kvpress's SnapKV has taken that share of the tokens away."""
+        import torch
+        import transformers
+        from kvpress import SnapKVPress
+
+        model, ids = self.transformers(), self.ids(1, length)
+        cached = transformers.DynamicCache(config=model.config)
+        with torch.no_grad(), SnapKVPress(compression_ratio=ratio)(model):
+            model(input_ids=ids, past_key_values=cached, use_cache=True, logits_to_keep=1)
+
+        def run():
+            token = ids[:, :1]
+            for step in range(DECODE_STEPS):
+                position = torch.tensor([[length + step]])
+                out = model(
+                    input_ids=token, position_ids=position, past_key_values=cached, use_cache=True, logits_to_keep=1
+                )
+                token = out.logits[:, -1:].argmax(-1)
+
+        return self.timed(run) / DECODE_STEPS
 
     def forward(self):
         """The bare forward up to the final norm, without unembedding."""
@@ -249,7 +273,7 @@ def peak_bytes():
 
 def versions():
     found = {"python": sys.version.split()[0]}
-    for package in ("torch", "transformers", "transformer-lens", "llama-cpp-python"):
+    for package in ("torch", "transformers", "kvpress", "transformer-lens", "llama-cpp-python"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -20,6 +20,7 @@ export function readRows(setting: Setting): Bench[] {
   const unit = "ms/token";
   const at = (policies: Policies): (() => Promise<number>) => behindKeys(setting, policies);
   const all = at([]);
+  const snapkv = behindPrompt(setting, [{ name: "snapkv", params: { ratio: 0.75 } }], LONG);
   const tova = { name: "tova", params: { when: "decode", budget: SHORT } };
   return [
     {
@@ -35,8 +36,16 @@ export function readRows(setting: Setting): Bench[] {
       ours: at([{ name: "shadowkv", params: { budget: 1024 } }]), theirs: all, most: 3,
     },
     {
+      name: "token at 7900, snapkv keeps a quarter", unit, rival: "all stay", goal: 0.5, most: 3,
+      ours: snapkv, theirs: behindPrompt(setting, [], LONG),
+    },
+    {
+      name: "token at 7900, snapkv keeps a quarter, kvpress", unit, rival: "kvpress in transformers fp32", goal: 0.5, most: 3,
+      ours: snapkv, theirs: setting.rival("kvpress-decode-7900"),
+    },
+    {
       name: "token at 2000, tova lets one go for it", unit, rival: "all stay", most: 3,
-      ours: behindPrompt(setting, [tova]), theirs: behindPrompt(setting, []),
+      ours: behindPrompt(setting, [tova], SHORT), theirs: behindPrompt(setting, [], SHORT),
     },
   ]; // biome-ignore format: a table
 }
@@ -52,10 +61,10 @@ function behindKeys(setting: Setting, policies: Policies): () => Promise<number>
   };
 }
 
-/** Milliseconds a token behind a prompt that was read. */
-function behindPrompt(setting: Setting, policies: Policies): () => Promise<number> {
+/** Milliseconds a token behind a prompt that was read. @param length of it */
+function behindPrompt(setting: Setting, policies: Policies, length: number): () => Promise<number> {
   return async () => {
-    const [tokens] = ids(1, SHORT) as [number[]];
+    const [tokens] = ids(1, length) as [number[]];
     const options = { tokens, policies, maxTokens: STEPS, stop: [] };
     return (await generate(await setting.model("q8"), options)).decodeMsPerToken;
   };

@@ -18,7 +18,7 @@ import { tf } from "../../../backend/runtime/tf.ts";
 import { contextTasks, type DrawnCase, drawCase } from "../../../synthetic-tasks/contexts/index.ts";
 import { kernelsHere } from "../../helpers/kernels/here.ts";
 import { leavesNoTensors } from "../../helpers/models.ts";
-import { talkingModel } from "../../helpers/talking-model.ts";
+import { talkingModel } from "../../helpers/texts/talking-model.ts";
 
 await kernelsHere();
 let model: Model;

@@ -8,7 +8,7 @@ import { placeNeedles } from "../../../backend/evaluation/needles.ts";
 import { atBudget } from "../../../backend/inference/policies/budget.ts";
 import { policies } from "../../../backend/inference/policies/index.ts";
 import { evaluatedPoint, policyEvaluationOf } from "../../helpers/formats/evaluations.ts";
-import { smallTokenizer } from "../../helpers/talking-model.ts";
+import { smallTokenizer } from "../../helpers/texts/talking-model.ts";
 
 describe("a budget", () => {
   const at = (name: string, budget: number, given = {}) => atBudget(policies.get(name), given, budget);

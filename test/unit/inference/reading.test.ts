@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { Forwards, Sequence } from "../../../backend/inference/forwards.ts";
+import type { Forwards } from "../../../backend/inference/forwards.ts";
 import { readPrompts } from "../../../backend/inference/reading.ts";
+import type { Sequence } from "../../../backend/inference/run/options.ts";
 import type { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 
 /** Stands in for a model: notes what is read into caches of nothing but tokens. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { BlockPolicy } from "../base.ts";
+import type { BlockPolicy } from "../kinds/blocks.ts";
 import { inShape, Squares } from "../prompt/squares.ts";
 
 /** Parameters of the first and the nearest keys that every query of a prompt reads. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import type { BlockPolicy } from "../base.ts";
+import type { BlockPolicy } from "../kinds/blocks.ts";
 import {
   diagonalSums,
   falling,

@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { softCap } from "../../../models/transformer/attention.ts";
 import { tf } from "../../../runtime/tf.ts";
-import type { PromptView } from "../base.ts";
+import type { PromptView } from "../kinds/blocks.ts";
 import { products } from "../prompt/scores.ts";
 
 /** Sizes of HyperAttention, and its random numbers. */

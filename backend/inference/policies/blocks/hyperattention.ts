@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { Random } from "../../../common/random.ts";
 import { tf } from "../../../runtime/tf.ts";
-import type { BlockPolicy, PromptAttended, PromptView } from "../base.ts";
+import type { BlockPolicy, PromptAttended, PromptView } from "../kinds/blocks.ts";
 import { HyperAttention } from "./hyper.ts";
 
 const parameters = z.object({

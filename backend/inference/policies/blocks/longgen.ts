@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { BlockPolicy } from "../base.ts";
+import type { BlockPolicy } from "../kinds/blocks.ts";
 import { Squares } from "../prompt/squares.ts";
 
 const parameters = z.object({

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { fileParameter } from "../../../common/definitions/parameters.ts";
 import { checkModel, headModel } from "../../../common/heads/model.ts";
 import { readPatterns, type SparsePatterns } from "../../../heads/patterns.ts";
-import type { BlockPolicy } from "../base.ts";
+import type { BlockPolicy } from "../kinds/blocks.ts";
 import { LayerPatterns } from "../prompt/patterns.ts";
 import { questionParameter, Squares } from "../prompt/squares.ts";
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { BlockPolicy } from "../base.ts";
+import type { BlockPolicy } from "../kinds/blocks.ts";
 import { inShape, Squares } from "../prompt/squares.ts";
 import { shapeParameters } from "./a-shape.ts";
 

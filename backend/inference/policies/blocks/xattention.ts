@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import type { BlockPolicy } from "../base.ts";
+import type { BlockPolicy } from "../kinds/blocks.ts";
 import { falling, products, type Scored } from "../prompt/scores.ts";
 import { questionParameter, Squares } from "../prompt/squares.ts";
 

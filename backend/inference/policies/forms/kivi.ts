@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { formPolicy, groupParameter, recentParameter } from "../base.ts";
+import { formPolicy } from "../kinds/form.ts";
+import { groupParameter, recentParameter } from "../kinds/parameters.ts";
 
 /** Whole numbers of few bits: keys with scales by channel, values with scales by token. */
 export const kivi = formPolicy({

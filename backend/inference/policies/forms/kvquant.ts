@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { formPolicy, recentParameter } from "../base.ts";
+import { formPolicy } from "../kinds/form.ts";
+import { recentParameter } from "../kinds/parameters.ts";
 
 /** Levels that are learned of the prompt's own keys and values. */
 export const kvquant = formPolicy({

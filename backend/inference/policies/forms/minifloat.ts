@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { MINIFLOAT_NAMES } from "../../../models/cache/forms/form.ts";
-import { formPolicy, groupParameter, recentParameter } from "../base.ts";
+import { formPolicy } from "../kinds/form.ts";
+import { groupParameter, recentParameter } from "../kinds/parameters.ts";
 
 /** Small floats in the place of whole numbers. */
 export const minifloat = formPolicy({

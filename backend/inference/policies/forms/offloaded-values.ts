@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../../runtime/tf.ts";
-import type { Stretch } from "../base.ts";
+import type { Stretch } from "../kinds/reads.ts";
 
 /** Places outside of the cache where values can lie. */
 export const OFFLOADS = ["memory", "disk"] as const;

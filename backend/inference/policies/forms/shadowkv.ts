@@ -4,19 +4,12 @@ import { HeadscopeError } from "../../../common/errors.ts";
 import { counted } from "../../../common/text.ts";
 import { gatherRows } from "../../../runtime/ops.ts";
 import { tf } from "../../../runtime/tf.ts";
-import {
-  type Condensed,
-  formPolicy,
-  type HeldPrompt,
-  kept,
-  type LayerRows,
-  RATIO,
-  refuseBoth,
-  type Stretch,
-} from "../base.ts";
+import { type Condensed, formPolicy, type HeldPrompt, type LayerRows } from "../kinds/form.ts";
+import { kept, RATIO, refuseBoth } from "../kinds/parameters.ts";
+import type { Stretch } from "../kinds/reads.ts";
 import { grouped, scoresOver } from "../reads/attention-over.ts";
-import { turnKeys } from "../rerotation.ts";
-import { placesOf } from "../stretches.ts";
+import { turnKeys } from "../work/rerotation.ts";
+import { placesOf } from "../work/stretches.ts";
 import { principalDirections, rankOf } from "./low-rank.ts";
 import { OFFLOADS, type Offload, OffloadedValues } from "./offloaded-values.ts";
 

@@ -2,7 +2,8 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { PAGE } from "../../../models/cache/head-cache.ts";
 import { tf } from "../../../runtime/tf.ts";
-import { type Condensed, formPolicy, type HeldPrompt, type LayerRows, refuseBoth } from "../base.ts";
+import { type Condensed, formPolicy, type HeldPrompt, type LayerRows } from "../kinds/form.ts";
+import { refuseBoth } from "../kinds/parameters.ts";
 import { principalDirections, rankOf } from "./low-rank.ts";
 
 /** A group of layers' keys, or values: what each token is in the basis that they share. */

@@ -4,7 +4,8 @@ import { HeadscopeError } from "../../../common/errors.ts";
 import { maskFromScores } from "../../../common/heads/mask.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../common/heads/window.ts";
 import { readMask, readScores } from "../../../heads/files.ts";
-import { type HeadChoice, type HeadPolicy, halfToEven } from "../base.ts";
+import type { HeadChoice, HeadPolicy } from "../kinds/heads.ts";
+import { halfToEven } from "../kinds/parameters.ts";
 import { momentsOfHeads, onceOrSliding } from "./moments.ts";
 
 const parameters = z.object({

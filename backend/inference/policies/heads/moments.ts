@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { PREFILLS, type Prefill } from "../../../common/words.ts";
-import { type HeadChoice, MOMENTS, type Moment } from "../base.ts";
+import type { HeadChoice } from "../kinds/heads.ts";
+import { MOMENTS, type Moment } from "../kinds/parameters.ts";
 
 /** Parameters that say from when on streaming heads have their windows. */
 export const momentsOfHeads = {

@@ -4,7 +4,7 @@ import { maskFromKvHeads } from "../../../common/heads/mask.ts";
 import { kvTable, mainMetric } from "../../../common/heads/metric.ts";
 import { checkModel } from "../../../common/heads/model.ts";
 import { choose } from "../../../common/heads/select.ts";
-import type { HeadPolicy } from "../base.ts";
+import type { HeadPolicy } from "../kinds/heads.ts";
 import { neededScores } from "./score-file.ts";
 
 const parameters = z.object({

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { maskFromScores } from "../../../common/heads/mask.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../common/heads/window.ts";
-import { type HeadPolicy, halfToEven } from "../base.ts";
+import type { HeadPolicy } from "../kinds/heads.ts";
+import { halfToEven } from "../kinds/parameters.ts";
 import { momentsOfHeads, onceOrSliding } from "./moments.ts";
 import { neededScores, scoresParameter } from "./score-file.ts";
 

@@ -3,7 +3,7 @@ import type { KvCache } from "../../../models/cache/kv-cache.ts";
 import { survives } from "../../../models/cache/window.ts";
 import type { Window } from "../../../models/transformer/attention.ts";
 import { tf } from "../../../runtime/tf.ts";
-import type { HeadChoice } from "../base.ts";
+import type { HeadChoice } from "../kinds/heads.ts";
 
 /** Tokens of the context for each token of the smallest window: 128k for the 4,000 of RazorAttention. */
 const CONTEXT = 32;

@@ -4,8 +4,10 @@ import type { ForwardOptions } from "../../../models/forward/types.ts";
 import type { Model } from "../../../models/model.ts";
 import { blockHook } from "../../../models/transformer/hook-points.ts";
 import { tf } from "../../../runtime/tf.ts";
-import { type Budget, type Chosen, type InputPolicy, kept } from "../base.ts";
-import { CacheView } from "../view.ts";
+import type { InputPolicy } from "../kinds/inputs.ts";
+import { type Budget, kept } from "../kinds/parameters.ts";
+import type { Chosen } from "../kinds/policy.ts";
+import { CacheView } from "../work/view.ts";
 
 /**
  * The tokens of a prompt that the whole model is to read, as its first layers find them.

@@ -2,7 +2,8 @@ import { z } from "zod";
 import { HeadscopeError } from "../../../common/errors.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { patternOf } from "../attention.ts";
-import { budgetParameters, type InputPolicy } from "../base.ts";
+import type { InputPolicy } from "../kinds/inputs.ts";
+import { budgetParameters } from "../kinds/parameters.ts";
 
 /** The paper's layer, of a model of 32. */
 const LAYER = 13 / 32;

@@ -4,7 +4,8 @@ import type { PromptAttention } from "../../../models/cache/prompt-attention.ts"
 import type { AttentionChoice, AttentionReader, AttentionStep } from "../../../models/cache/reader.ts";
 import { localWindow, type ModelConfig } from "../../../models/config.ts";
 import { tf } from "../../../runtime/tf.ts";
-import type { BlockPolicy, Chosen, PromptRead, PromptView } from "../base.ts";
+import type { BlockPolicy, PromptRead, PromptView } from "../kinds/blocks.ts";
+import type { Chosen } from "../kinds/policy.ts";
 import { Squares } from "./squares.ts";
 
 /** Sees what a policy lets a prompt read in a layer, before it does; layers that are read whole are not told. */

@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../../runtime/tf.ts";
 import { patternOf } from "../attention.ts";
-import type { PromptView } from "../base.ts";
+import type { PromptView } from "../kinds/blocks.ts";
 
 /** The part of a prompt's view that scores are made of. */
 export type Scored = Pick<PromptView, "config" | "layer" | "start" | "tokens" | "side" | "queries" | "keys">;

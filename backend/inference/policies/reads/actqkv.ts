@@ -1,8 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { halfToEven, type ReadView, readParameters, readPolicy } from "../base.ts";
-import { placesOf, stretchesOf } from "../stretches.ts";
+import { halfToEven, readParameters } from "../kinds/parameters.ts";
+import { type ReadView, readPolicy } from "../kinds/reads.ts";
+import { placesOf, stretchesOf } from "../work/stretches.ts";
 import { grouped, scoresOver } from "./attention-over.ts";
 
 /** A layer's queries so far, its blocks of keys, and how the tokens look at them. */

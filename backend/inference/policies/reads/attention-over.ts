@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { softCap } from "../../../models/transformer/attention.ts";
 import { tf } from "../../../runtime/tf.ts";
-import type { ReadView } from "../base.ts";
+import type { ReadView } from "../kinds/reads.ts";
 
 /**
  * Attention scores of a query of each head over vectors of its KV head, scaled and capped [heads, vectors].

@@ -1,8 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { readParameters, readPolicy } from "../base.ts";
-import { placesOf, stretchesOf } from "../stretches.ts";
+import { readParameters } from "../kinds/parameters.ts";
+import { readPolicy } from "../kinds/reads.ts";
+import { placesOf, stretchesOf } from "../work/stretches.ts";
 
 /** Bounds of the keys of whole pages [KV heads, pages, 2 d_head]: in each channel the most, then the least; undefined of none. */
 interface Bounds {

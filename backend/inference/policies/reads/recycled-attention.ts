@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { type ReadView, readParameters, readPolicy } from "../base.ts";
-import { placesOf, single, stretchesOf } from "../stretches.ts";
+import { readParameters } from "../kinds/parameters.ts";
+import { type ReadView, readPolicy } from "../kinds/reads.ts";
+import { placesOf, single, stretchesOf } from "../work/stretches.ts";
 import { grouped, scoresOver } from "./attention-over.ts";
 
 /** The last token that attended to everything. */

@@ -1,8 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { RATIO, type ReadView, readParameters, readPolicy, type Stretch } from "../base.ts";
-import { stretchesOf } from "../stretches.ts";
+import { RATIO, readParameters } from "../kinds/parameters.ts";
+import { type ReadView, readPolicy, type Stretch } from "../kinds/reads.ts";
+import { stretchesOf } from "../work/stretches.ts";
 import { scoresOver } from "./attention-over.ts";
 import { type Clusters, cluster } from "./clusters.ts";
 

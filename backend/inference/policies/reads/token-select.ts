@@ -1,8 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { type ReadView, readParameters, readPolicy, type Stretch } from "../base.ts";
-import { placesOf, single, stretchesOf } from "../stretches.ts";
+import { readParameters } from "../kinds/parameters.ts";
+import { type ReadView, readPolicy, type Stretch } from "../kinds/reads.ts";
+import { placesOf, single, stretchesOf } from "../work/stretches.ts";
 import { meanQuery, scoresOver } from "./attention-over.ts";
 
 /** A choice, and the query that it was made by. */

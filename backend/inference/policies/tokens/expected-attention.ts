@@ -5,7 +5,8 @@ import { rotate } from "../../../models/transformer/block.ts";
 import { rotaryFrequencies } from "../../../models/transformer/rope.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { groupMean, withFirst } from "../attention.ts";
-import { evenParameters, type LayerView, sinksParameter, tokenPolicy } from "../base.ts";
+import { evenParameters, sinksParameter } from "../kinds/parameters.ts";
+import { type LayerView, tokenPolicy } from "../kinds/tokens.ts";
 
 /** The attention to expect from queries that are yet to come. */
 export const expectedAttention = tokenPolicy({

@@ -2,7 +2,8 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { addedUp, firstOf, received, withLast } from "../attention.ts";
-import { evenParameters, kept, type LayerView, momentParameter, tokenPolicy } from "../base.ts";
+import { evenParameters, kept, momentParameter } from "../kinds/parameters.ts";
+import { type LayerView, tokenPolicy } from "../kinds/tokens.ts";
 
 /** Heavy hitters and recent tokens, half of the budget each. */
 export const h2o = tokenPolicy({

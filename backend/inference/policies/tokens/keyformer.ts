@@ -3,7 +3,8 @@ import { z } from "zod";
 import { Random } from "../../../common/random.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { type Attending, addedUp, logitsOf, received } from "../attention.ts";
-import { evenParameters, kept, momentParameter, type TokenPolicy, tokenPolicy } from "../base.ts";
+import { evenParameters, kept, momentParameter } from "../kinds/parameters.ts";
+import { type TokenPolicy, tokenPolicy } from "../kinds/tokens.ts";
 import { withRecent } from "./h2o.ts";
 
 const parameters = z.object({

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { evenParameters, momentParameter, tokenPolicy } from "../base.ts";
+import { evenParameters, momentParameter } from "../kinds/parameters.ts";
+import { tokenPolicy } from "../kinds/tokens.ts";
 
 /** Keys of the smallest norms. */
 export const knorm = tokenPolicy({

@@ -1,7 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { budgetParameters, type MergedRows, tokenPolicy } from "../base.ts";
+import { budgetParameters } from "../kinds/parameters.ts";
+import { type MergedRows, tokenPolicy } from "../kinds/tokens.ts";
 import { h2o } from "./h2o.ts";
 
 /** Ways to merge what goes into what stays. */

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { addedUp, received } from "../attention.ts";
-import { evenParameters, tokenPolicy } from "../base.ts";
+import { evenParameters } from "../kinds/parameters.ts";
+import { tokenPolicy } from "../kinds/tokens.ts";
 
 /** Keys that the whole prompt attends to. */
 export const observedAttention = tokenPolicy({

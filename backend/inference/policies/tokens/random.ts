@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { Random } from "../../../common/random.ts";
 import { tf } from "../../../runtime/tf.ts";
-import { evenParameters, tokenPolicy } from "../base.ts";
+import { evenParameters } from "../kinds/parameters.ts";
+import { tokenPolicy } from "../kinds/tokens.ts";
 
 /** Any tokens: the control. */
 export const random = tokenPolicy({

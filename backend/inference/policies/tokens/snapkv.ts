@@ -2,7 +2,8 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { groupMean, patternOf, withLast } from "../attention.ts";
-import { evenParameters, type LayerView, tokenPolicy } from "../base.ts";
+import { evenParameters } from "../kinds/parameters.ts";
+import { type LayerView, tokenPolicy } from "../kinds/tokens.ts";
 
 /** Parameters of the scores of SnapKV. */
 export const windowParameters = {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { evenParameters, kept, momentParameter, sinksParameter, tokenPolicy } from "../base.ts";
+import { evenParameters, kept, momentParameter, sinksParameter } from "../kinds/parameters.ts";
+import { tokenPolicy } from "../kinds/tokens.ts";
 
 /** The first tokens and the most recent ones. */
 export const streamingLlm = tokenPolicy({

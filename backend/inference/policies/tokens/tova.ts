@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { firstOf, patternOf, withLast } from "../attention.ts";
-import { evenParameters, momentParameter, tokenPolicy } from "../base.ts";
+import { evenParameters, momentParameter } from "../kinds/parameters.ts";
+import { tokenPolicy } from "../kinds/tokens.ts";
 
 /** Keys that the last token attends to, the same tokens for all heads of a layer. */
 export const tova = tokenPolicy({

@@ -1,6 +1,6 @@
 import { beforeAll, expect, it } from "vitest";
 import { generate } from "../../../../backend/inference/generate.ts";
-import type { TokenPolicy } from "../../../../backend/inference/policies/base.ts";
+import type { TokenPolicy } from "../../../../backend/inference/policies/kinds/tokens.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { loadAsFile, typescriptOf } from "../../../helpers/docs.ts";
 import { refused } from "../../../helpers/errors.ts";

@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { LayerView, TokenPolicy } from "../../../../backend/inference/policies/base.ts";
+import type { LayerView, TokenPolicy } from "../../../../backend/inference/policies/kinds/tokens.ts";
 import { h2o } from "../../../../backend/inference/policies/tokens/h2o.ts";
 import { keyformerWith } from "../../../../backend/inference/policies/tokens/keyformer.ts";
 import { lookM } from "../../../../backend/inference/policies/tokens/look-m.ts";

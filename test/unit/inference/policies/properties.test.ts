@@ -9,8 +9,8 @@ import { createScores, writeMask, writeScores } from "../../../../backend/heads/
 import { writeGates } from "../../../../backend/heads/gate-files.ts";
 import { type GenerateOptions, generate } from "../../../../backend/inference/generate.ts";
 import type { Generation } from "../../../../backend/inference/generation.ts";
-import type { Policy } from "../../../../backend/inference/policies/base.ts";
 import { policies } from "../../../../backend/inference/policies/index.ts";
+import type { Policy } from "../../../../backend/inference/policies/kinds/policy.ts";
 import { pageBytes } from "../../../../backend/kernels/pages.ts";
 import { rowsAllocated } from "../../../../backend/models/cache/head-cache.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";

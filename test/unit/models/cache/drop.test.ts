@@ -2,9 +2,9 @@ import { afterEach, describe, expect, it } from "vitest";
 import { Random } from "../../../../backend/common/random.ts";
 import { pageBytes } from "../../../../backend/kernels/pages.ts";
 import { HeadCache, rowsAllocated } from "../../../../backend/models/cache/head-cache.ts";
-import { PlainStorage } from "../../../../backend/models/cache/plain-storage.ts";
-import type { CacheStorage } from "../../../../backend/models/cache/storage.ts";
-import { storageOf } from "../../../../backend/models/cache/storages.ts";
+import { PlainStorage } from "../../../../backend/models/cache/storage/plain-storage.ts";
+import type { CacheStorage } from "../../../../backend/models/cache/storage/storage.ts";
+import { storageOf } from "../../../../backend/models/cache/storage/storages.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 import { kernelsHere } from "../../../helpers/kernels/here.ts";
 

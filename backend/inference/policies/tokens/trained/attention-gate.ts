@@ -4,7 +4,8 @@ import { gateProjections, gateScores } from "../../../../heads/attention-gate.ts
 import type { GatesFile } from "../../../../heads/gate-files.ts";
 import { tf } from "../../../../runtime/tf.ts";
 import { firstOf, withLast } from "../../attention.ts";
-import { budgetParameters, tokenPolicy } from "../../base.ts";
+import { budgetParameters } from "../../kinds/parameters.ts";
+import { tokenPolicy } from "../../kinds/tokens.ts";
 import { checkGates, gatesParameter, gateTensor, trainedGates } from "./gate-file.ts";
 
 const THRESHOLD = 0.5;

@@ -4,7 +4,8 @@ import type { GatesFile } from "../../../../heads/gate-files.ts";
 import { foretoldLogits } from "../../../../heads/retaining-head.ts";
 import { tf } from "../../../../runtime/tf.ts";
 import { firstOf, withLast } from "../../attention.ts";
-import { budgetParameters, type LayerView, tokenPolicy } from "../../base.ts";
+import { budgetParameters } from "../../kinds/parameters.ts";
+import { type LayerView, tokenPolicy } from "../../kinds/tokens.ts";
 import { checkGates, gatesParameter, gateTensor, trainedGates } from "./gate-file.ts";
 
 /** Keys that trained heads foretell to be looked at. */

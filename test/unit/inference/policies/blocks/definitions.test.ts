@@ -1,13 +1,13 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { SparseShape } from "../../../../../backend/common/words.ts";
-import type { BlockPolicy, PromptView } from "../../../../../backend/inference/policies/base.ts";
 import { aShape } from "../../../../../backend/inference/policies/blocks/a-shape.ts";
 import { flexSquares } from "../../../../../backend/inference/policies/blocks/flexprefill.ts";
 import { fullLayers, longgen } from "../../../../../backend/inference/policies/blocks/longgen.ts";
 import { s2Attention } from "../../../../../backend/inference/policies/blocks/s2-attention.ts";
 import { triShape } from "../../../../../backend/inference/policies/blocks/tri-shape.ts";
 import { antidiagonalScores, coveringSquares } from "../../../../../backend/inference/policies/blocks/xattention.ts";
+import type { BlockPolicy, PromptView } from "../../../../../backend/inference/policies/kinds/blocks.ts";
 import { LayerPatterns, recallOf } from "../../../../../backend/inference/policies/prompt/patterns.ts";
 import type { Squares } from "../../../../../backend/inference/policies/prompt/squares.ts";
 import { initBackend } from "../../../../../backend/runtime/backend.ts";

@@ -7,7 +7,7 @@ import { createScores, writeScores } from "../../../../../backend/heads/files.ts
 import { generate } from "../../../../../backend/inference/generate.ts";
 import { choosePolicies } from "../../../../../backend/inference/policies/choice.ts";
 import { policies } from "../../../../../backend/inference/policies/index.ts";
-import { budgetsByScore } from "../../../../../backend/inference/policies/tokens/headkv.ts";
+import { budgetsByScore } from "../../../../../backend/inference/policies/tokens/budgets/headkv.ts";
 import type { Model } from "../../../../../backend/models/model.ts";
 import { initBackend } from "../../../../../backend/runtime/backend.ts";
 import { errorOf, refused } from "../../../../helpers/errors.ts";

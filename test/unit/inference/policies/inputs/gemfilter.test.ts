@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { generate, readPrefix } from "../../../../../backend/inference/generate.ts";
-import type { LayerView } from "../../../../../backend/inference/policies/base.ts";
 import { gemfilter } from "../../../../../backend/inference/policies/inputs/gemfilter.ts";
+import type { LayerView } from "../../../../../backend/inference/policies/kinds/tokens.ts";
 import { forward } from "../../../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../../../backend/models/model.ts";
 import { tf } from "../../../../../backend/runtime/tf.ts";

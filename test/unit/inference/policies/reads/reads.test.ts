@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { Knowledge, ReadPolicy, ReadView } from "../../../../../backend/inference/policies/base.ts";
 import { policies } from "../../../../../backend/inference/policies/index.ts";
+import type { Knowledge, ReadPolicy, ReadView } from "../../../../../backend/inference/policies/kinds/reads.ts";
 import { cluster } from "../../../../../backend/inference/policies/reads/clusters.ts";
 import { calibrated, clusterScores } from "../../../../../backend/inference/policies/reads/squeezed-attention.ts";
 import { initBackend } from "../../../../../backend/runtime/backend.ts";

@@ -1,11 +1,12 @@
-import { HeadscopeError } from "../../common/errors.ts";
-import { counted } from "../../common/text.ts";
-import type { KvCache } from "../../models/cache/kv-cache.ts";
-import type { ForwardResult } from "../../models/forward/types.ts";
-import type { Model } from "../../models/model.ts";
-import { blockHook } from "../../models/transformer/hook-points.ts";
-import { tf } from "../../runtime/tf.ts";
-import type { Chosen, FormPolicy } from "./base.ts";
+import { HeadscopeError } from "../../../common/errors.ts";
+import { counted } from "../../../common/text.ts";
+import type { KvCache } from "../../../models/cache/kv-cache.ts";
+import type { ForwardResult } from "../../../models/forward/types.ts";
+import type { Model } from "../../../models/model.ts";
+import { blockHook } from "../../../models/transformer/hook-points.ts";
+import { tf } from "../../../runtime/tf.ts";
+import type { FormPolicy } from "../kinds/form.ts";
+import type { Chosen } from "../kinds/policy.ts";
 import type { EvictionExtent } from "./eviction.ts";
 import { CacheView } from "./view.ts";
 

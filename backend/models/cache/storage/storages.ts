@@ -1,7 +1,7 @@
-import { HeadscopeError } from "../../common/errors.ts";
-import type { CacheKind } from "../../common/words.ts";
-import { hasKernels } from "../../kernels/kernels.ts";
-import { MOST_WIDTH } from "../../kernels/pages.ts";
+import { HeadscopeError } from "../../../common/errors.ts";
+import type { CacheKind } from "../../../common/words.ts";
+import { hasKernels } from "../../../kernels/kernels.ts";
+import { MOST_WIDTH } from "../../../kernels/pages.ts";
 import { PagedStorage } from "./paged-storage.ts";
 import { PlainStorage } from "./plain-storage.ts";
 import type { CacheStorage } from "./storage.ts";

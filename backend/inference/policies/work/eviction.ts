@@ -1,13 +1,13 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { KvCache } from "../../models/cache/kv-cache.ts";
-import type { ForwardResult } from "../../models/forward/types.ts";
-import type { Model } from "../../models/model.ts";
-import type { Window } from "../../models/transformer/attention.ts";
-import { blockHook } from "../../models/transformer/hook-points.ts";
-import { tf } from "../../runtime/tf.ts";
-import type { QueriesSeen } from "./base.ts";
-import { seesAll, type TokenChoice } from "./choice.ts";
-import { countsOf } from "./counts.ts";
+import type { KvCache } from "../../../models/cache/kv-cache.ts";
+import type { ForwardResult } from "../../../models/forward/types.ts";
+import type { Model } from "../../../models/model.ts";
+import type { Window } from "../../../models/transformer/attention.ts";
+import { blockHook } from "../../../models/transformer/hook-points.ts";
+import { tf } from "../../../runtime/tf.ts";
+import { seesAll, type TokenChoice } from "../choice.ts";
+import { countsOf } from "../counts.ts";
+import type { QueriesSeen } from "../kinds/tokens.ts";
 import { rerotate } from "./rerotation.ts";
 import { CacheView, type LayerPlace } from "./view.ts";
 

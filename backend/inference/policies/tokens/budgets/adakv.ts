@@ -1,8 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
-import { parseParameters } from "../../../common/definitions/definition.ts";
-import { tf } from "../../../runtime/tf.ts";
-import { budgetParameters, type TokenPolicy, tokenPolicy } from "../base.ts";
+import { parseParameters } from "../../../../common/definitions/definition.ts";
+import { tf } from "../../../../runtime/tf.ts";
+import { budgetParameters } from "../../kinds/parameters.ts";
+import { type TokenPolicy, tokenPolicy } from "../../kinds/tokens.ts";
 
 /**
  * A layer's budget shared by its heads as their scores ask.

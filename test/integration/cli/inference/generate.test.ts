@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
-import { commandFolder, expectLine, ok } from "../../helpers/cli.ts";
-import { headscope } from "../../helpers/headscope.ts";
+import { commandFolder, expectLine, ok } from "../../../helpers/cli.ts";
+import { headscope } from "../../../helpers/headscope.ts";
 
 const MODEL = ["--model", "toy-induction"];
 /** BOS and twelve ids, then some of them again. */

@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { gatherRows } from "../../runtime/ops.ts";
-import { tf } from "../../runtime/tf.ts";
+import { gatherRows } from "../../../runtime/ops.ts";
+import { tf } from "../../../runtime/tf.ts";
 import type { CachePage, CacheStorage, NewRows, StoredBytes, StoredRows, Table } from "./storage.ts";
 
 let serial = 0;

@@ -1,6 +1,7 @@
 import { z } from "zod";
-import { type Budget, budgetParameters, halfToEven, share, tokenPolicy } from "../base.ts";
-import { snapScores, windowParameters } from "./snapkv.ts";
+import { type Budget, budgetParameters, halfToEven, share } from "../../kinds/parameters.ts";
+import { tokenPolicy } from "../../kinds/tokens.ts";
+import { snapScores, windowParameters } from "../snapkv.ts";
 
 /** SnapKV with more tokens in low layers than in high ones. */
 export const pyramidkv = tokenPolicy({

@@ -1,10 +1,11 @@
 import { z } from "zod";
-import { kvTable, mainMetric } from "../../../common/heads/metric.ts";
-import { checkModel, headModel } from "../../../common/heads/model.ts";
-import type { HeadScores } from "../../../common/heads/scores.ts";
-import { budgetParameters, halfToEven, kept, tokenPolicy } from "../base.ts";
-import { neededScores, scoresParameter } from "../heads/score-file.ts";
-import { snapScores, windowParameters } from "./snapkv.ts";
+import { kvTable, mainMetric } from "../../../../common/heads/metric.ts";
+import { checkModel, headModel } from "../../../../common/heads/model.ts";
+import type { HeadScores } from "../../../../common/heads/scores.ts";
+import { neededScores, scoresParameter } from "../../heads/score-file.ts";
+import { budgetParameters, halfToEven, kept } from "../../kinds/parameters.ts";
+import { tokenPolicy } from "../../kinds/tokens.ts";
+import { snapScores, windowParameters } from "../snapkv.ts";
 
 /** SnapKV with budgets by the heads' retrieval scores. */
 export const headkv = tokenPolicy({

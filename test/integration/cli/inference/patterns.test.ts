@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { commandFolder, expectLine, ok } from "../../helpers/cli.ts";
-import { headscope } from "../../helpers/headscope.ts";
-import { randomTokens } from "../../helpers/models.ts";
+import { commandFolder, expectLine, ok } from "../../../helpers/cli.ts";
+import { headscope } from "../../../helpers/headscope.ts";
+import { randomTokens } from "../../../helpers/models.ts";
 
 interface Patterns {
   readonly params: Record<string, number>;

@@ -1,8 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { CacheKind } from "../../common/words.ts";
-import type { AttentionCall } from "../../kernels/attend.ts";
-import type { Coding } from "../../kernels/coding.ts";
-import { tf } from "../../runtime/tf.ts";
+import type { CacheKind } from "../../../common/words.ts";
+import type { AttentionCall } from "../../../kernels/attend.ts";
+import type { Coding } from "../../../kernels/coding.ts";
+import { tf } from "../../../runtime/tf.ts";
 
 /** Whole numbers in rows, for the kernels and for JavaScript. */
 export class Table {

@@ -1,12 +1,14 @@
-import { HeadscopeError } from "../../common/errors.ts";
-import { PAGE } from "../../models/cache/head-cache.ts";
-import type { KvCache } from "../../models/cache/kv-cache.ts";
-import type { AttentionStep } from "../../models/cache/reader.ts";
-import { type CachePage, type CacheStorage, Table } from "../../models/cache/storage.ts";
-import { localWindow } from "../../models/config.ts";
-import type { Model } from "../../models/model.ts";
-import { tf } from "../../runtime/tf.ts";
-import type { Chosen, Condensed, FormPolicy, LayerRows, Stretch } from "./base.ts";
+import { HeadscopeError } from "../../../common/errors.ts";
+import { PAGE } from "../../../models/cache/head-cache.ts";
+import type { KvCache } from "../../../models/cache/kv-cache.ts";
+import type { AttentionStep } from "../../../models/cache/reader.ts";
+import { type CachePage, type CacheStorage, Table } from "../../../models/cache/storage/storage.ts";
+import { localWindow } from "../../../models/config.ts";
+import type { Model } from "../../../models/model.ts";
+import { tf } from "../../../runtime/tf.ts";
+import type { Condensed, FormPolicy, LayerRows } from "../kinds/form.ts";
+import type { Chosen } from "../kinds/policy.ts";
+import type { Stretch } from "../kinds/reads.ts";
 import type { EvictionExtent } from "./eviction.ts";
 import { queriesOf } from "./selection.ts";
 

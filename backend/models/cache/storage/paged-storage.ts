@@ -1,9 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { CacheKind } from "../../common/words.ts";
-import { type AttentionCall, attend, attendWithPattern, readRows, writeRows } from "../../kernels/attend.ts";
-import type { Coding } from "../../kernels/coding.ts";
-import { cacheRowBytes, Page } from "../../kernels/pages.ts";
-import { tf } from "../../runtime/tf.ts";
+import type { CacheKind } from "../../../common/words.ts";
+import { type AttentionCall, attend, attendWithPattern, readRows, writeRows } from "../../../kernels/attend.ts";
+import type { Coding } from "../../../kernels/coding.ts";
+import { cacheRowBytes, Page } from "../../../kernels/pages.ts";
+import { tf } from "../../../runtime/tf.ts";
 import type { CachePage, CacheStorage, NewRows, StoredBytes, StoredRows, Table } from "./storage.ts";
 
 /** Keys and values in the kernels' own memory, in float32 or fewer bits. */

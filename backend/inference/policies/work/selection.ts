@@ -1,10 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../../common/errors.ts";
-import type { AttentionReader, AttentionStep } from "../../models/cache/reader.ts";
-import { localWindow, type ModelConfig } from "../../models/config.ts";
-import type { Model } from "../../models/model.ts";
-import { tf } from "../../runtime/tf.ts";
-import { type Chosen, type Knowledge, kept, type ReadPolicy, type ReadView, type Stretch } from "./base.ts";
+import { HeadscopeError } from "../../../common/errors.ts";
+import type { AttentionReader, AttentionStep } from "../../../models/cache/reader.ts";
+import { localWindow, type ModelConfig } from "../../../models/config.ts";
+import type { Model } from "../../../models/model.ts";
+import { tf } from "../../../runtime/tf.ts";
+import { kept } from "../kinds/parameters.ts";
+import type { Chosen } from "../kinds/policy.ts";
+import type { Knowledge, ReadPolicy, ReadView, Stretch } from "../kinds/reads.ts";
 import type { EvictionExtent } from "./eviction.ts";
 import { countOf, cutSpans, inOrder } from "./stretches.ts";
 

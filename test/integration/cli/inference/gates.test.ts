@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { commandFolder, expectLine, ok } from "../../helpers/cli.ts";
-import { headscope } from "../../helpers/headscope.ts";
+import { commandFolder, expectLine, ok } from "../../../helpers/cli.ts";
+import { headscope } from "../../../helpers/headscope.ts";
 
 const MODEL = ["--model", "toy-induction"];
 const SETTINGS = {

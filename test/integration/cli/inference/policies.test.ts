@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { commandFolder, expectLine, ok } from "../../helpers/cli.ts";
-import { headscope } from "../../helpers/headscope.ts";
+import { commandFolder, expectLine, ok } from "../../../helpers/cli.ts";
+import { headscope } from "../../../helpers/headscope.ts";
 
 const MODEL = ["--model", "toy-induction"];
 const ROW = [0, 17, 5, 99, 42, 3, 64, 28, 7, 110, 55, 81, 12, 17, 5, 99];

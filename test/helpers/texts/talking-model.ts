@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
-import type { ModelConfig } from "../../backend/models/config.ts";
-import { Model } from "../../backend/models/model.ts";
-import { tokenizerFromJson } from "../../backend/models/tokenizers/files/json.ts";
-import type { Tokenizer } from "../../backend/models/tokenizers/tokenizer.ts";
-import { fixture } from "./fixtures.ts";
-import { randomModel, smallConfig } from "./models.ts";
+import type { ModelConfig } from "../../../backend/models/config.ts";
+import { Model } from "../../../backend/models/model.ts";
+import { tokenizerFromJson } from "../../../backend/models/tokenizers/files/json.ts";
+import type { Tokenizer } from "../../../backend/models/tokenizers/tokenizer.ts";
+import { fixture } from "../fixtures.ts";
+import { randomModel, smallConfig } from "../models.ts";
 
 /** A byte-level tokenizer of few words. */
 export function smallTokenizer(): Tokenizer {

@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { tf } from "../../runtime/tf.ts";
-import type { Stretch } from "./base.ts";
+import { tf } from "../../../runtime/tf.ts";
+import type { Stretch } from "../kinds/reads.ts";
 
 /** The best scores' places by KV head, ascending. @param scores [KV heads, places] @param count at most all */
 export function placesOf(scores: Tensor, count: number): number[][] {

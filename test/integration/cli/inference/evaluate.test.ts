@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { commandFolder } from "../../helpers/cli.ts";
-import { headscope } from "../../helpers/headscope.ts";
+import { commandFolder } from "../../../helpers/cli.ts";
+import { headscope } from "../../../helpers/headscope.ts";
 
 const { at } = commandFolder();
 
