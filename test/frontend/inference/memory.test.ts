@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { FootprintAnswer } from "../../../backend/common/api/footprint.ts";
 import { memoryFigure } from "../../../frontend/src/inference/figures.ts";
 import { newTokensOf, predictedCurves, reservations } from "../../../frontend/src/inference/memory/predicted.ts";
+import { ratioOf } from "../../../frontend/src/inference/policies/policies.svelte.ts";
 import { FACT, longExample } from "../../../frontend/src/inference/text/example.ts";
 import KeptStrip from "../../../frontend/src/inference/text/KeptStrip.svelte";
 import { keptWords, meanAndLeast, spanOf } from "../../../frontend/src/inference/text/kept.ts";
@@ -42,6 +43,19 @@ describe("what the server predicts", () => {
   it("is asked for as many new tokens as were chosen, with the one that ended it", () => {
     expect(newTokensOf({ ids: [1, 2], stopped: { by: "limit", tokens: 2 } })).toBe(2);
     expect(newTokensOf({ ids: [1, 2], stopped: { by: "token", id: 3 } })).toBe(3);
+  });
+});
+
+describe("a policy's ratio", () => {
+  const ratio = { name: "ratio", type: "number", description: "", range: "at least 0, below 1" };
+
+  it("has a slider where it can be one, half where nothing is said", () => {
+    expect(ratioOf({ flags: [ratio] }, {})).toBe(0.5);
+    expect(ratioOf({ flags: [{ ...ratio, default: 0.875 }] }, {})).toBe(0.875);
+    expect(ratioOf({ flags: [ratio] }, { ratio: "0.25" })).toBe(0.25);
+    expect(ratioOf({ flags: [ratio] }, { budget: "128" })).toBeUndefined();
+    expect(ratioOf({ flags: [ratio] }, { ratio: "2" })).toBeUndefined();
+    expect(ratioOf({ flags: [] }, {})).toBeUndefined();
   });
 });
 
