@@ -213,3 +213,6 @@ export type Scoring = (typeof SCORINGS)[number];
 export const EVALUATION_COSTS = ["bytes", "prefill", "decode"] as const;
 /** One of `EVALUATION_COSTS`. */
 export type EvaluationCost = (typeof EVALUATION_COSTS)[number];
+
+/** Share of a prompt's tokens that goes, or is not read, where nobody says how much. */
+export const RATIO = 0.5;

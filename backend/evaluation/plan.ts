@@ -13,9 +13,9 @@ import {
   type PolicyChoice,
   type PolicyRequest,
 } from "../inference/policies/choice.ts";
-import { checkFiles } from "../inference/policies/files.ts";
 import { policies as registered } from "../inference/policies/index.ts";
 import type { Policy } from "../inference/policies/kinds/policy.ts";
+import { checkSuits } from "../inference/policies/suits.ts";
 import type { ModelDescription } from "../models/sources/source.ts";
 import type { Turn } from "../runtime/turn.ts";
 
@@ -142,7 +142,7 @@ export async function planEvaluation(options: EvaluateOptions): Promise<Evaluati
  * @throws HeadscopeError (input) with the numbers, (mismatch) for a file of another model
  */
 export function checkPlan({ settings, tasks, points }: EvaluationPlan, model: ModelDescription): void {
-  for (const { choice } of points) checkFiles(choice, model);
+  for (const { choice } of points) checkSuits(model, choice);
   const { n_ctx } = model.config;
   for (const { task, params } of tasks)
     for (const length of settings.lengths) {

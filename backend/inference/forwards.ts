@@ -14,7 +14,7 @@ import type { Affine, ForwardOptions, ForwardResult } from "../models/forward/ty
 import type { Model } from "../models/model.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { PolicyChoice } from "./policies/choice.ts";
-import { checkFiles } from "./policies/files.ts";
+import { checkSuits } from "./policies/suits.ts";
 import { Prefix } from "./prefix.ts";
 import {
   checkCoded,
@@ -61,7 +61,7 @@ export class Forwards {
     this.turn = options.turn ?? loopTurn(options.signal);
     const longest = Math.max(...sequences.map((sequence) => checkContext(model, sequence, options)));
     this.#capacity = options.keep ? model.config.n_ctx : Math.ceil(longest / CAPACITY_STEP) * CAPACITY_STEP;
-    if (options.choice) checkFiles(options.choice, model);
+    if (options.choice) checkSuits(model, options.choice);
     const meaning = options.mask && maskMeaning(model, options.mask);
     this.windows = meaning?.streaming.length ? meaning.windows : undefined;
     const list = parseInterventions([...zeroHeads(meaning?.ablated ?? []), ...(options.interventions ?? [])]);

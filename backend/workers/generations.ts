@@ -81,16 +81,19 @@ export function chatIds(model: Model, prompt: { readonly text?: string } | { rea
   return tokenizer.encode(turn, { prependBos: false });
 }
 
-/** A continuation as the API gives it. */
-export function resultOf(model: Model, generation: Generation): GenerateResult {
+/** A continuation as the API gives it. @param prompt its token ids */
+export function resultOf(model: Model, generation: Generation, prompt: readonly number[]): GenerateResult {
   const { ids, text, stopped, promptTokens, cache, policies, activations, speculative, contextAware } = generation;
   const { prefill, prefillMs, decodeMsPerToken } = generation;
-  const { kept: _, ...bytes } = cache;
+  const { bytes, bytesFull, kind } = cache;
+  const keptByPosition = sharesOf(cache.kept, promptTokens);
+  const held = { bytes, bytesFull, ...(kind ? { kind } : {}), ...(keptByPosition ? { keptByPosition } : {}) };
   return {
     ids,
     tokens: shownTexts(model, generation),
     text: text ?? ids.join(" "),
-    ...{ stopped, promptTokens, cache: bytes },
+    ...{ stopped, promptTokens, cache: held },
+    ...(keptByPosition ? { promptTexts: tokenTexts(model, prompt) } : {}),
     ...(policies ? { policies: policies.map(withoutFiles) } : {}),
     ...(prefill ? { prefill } : {}),
     ...(activations ? { activations } : {}),
@@ -98,6 +101,19 @@ export function resultOf(model: Model, generation: Generation): GenerateResult {
     ...(contextAware ? { contextAware } : {}),
     ...{ prefillMs, decodeMsPerToken },
   };
+}
+
+/**
+ * The share of the KV heads of all layers that hold each position of a prompt, to three digits.
+ * @param kept positions by layer and KV head
+ * @returns undefined where all hold all
+ */
+function sharesOf(kept: Generation["cache"]["kept"], promptTokens: number): number[] | undefined {
+  const heads = kept?.flat() ?? [];
+  const holders = new Array<number>(promptTokens).fill(0);
+  for (const position of heads.flat()) if (position < promptTokens) holders[position]!++;
+  if (holders.every((count) => count === heads.length) || heads.length === 0) return undefined;
+  return holders.map((count) => Math.round((1000 * count) / heads.length) / 1000);
 }
 
 /** A policy as it was used, without the names of files, which are the server's own affair. */

@@ -28,8 +28,8 @@ import {
   type PolicyRequest,
   type UsedPolicy,
 } from "../../inference/policies/choice.ts";
-import { checkFiles } from "../../inference/policies/files.ts";
 import { policies as registered } from "../../inference/policies/index.ts";
+import { checkSuits } from "../../inference/policies/suits.ts";
 import type { Prefix } from "../../inference/prefix.ts";
 import { checkContext } from "../../inference/run/checks.ts";
 import { ownStops, type Stop } from "../../inference/stop-rule.ts";
@@ -88,7 +88,7 @@ export async function continueText(context: Context, options: GenerateCommandOpt
   const described = await descriptionOf(options);
   if (mask !== undefined) checkModel(mask, headModel(described), `mask ${options.mask}`);
   if (speculative) checkModel(speculative.mask, headModel(described), `mask ${options.draftMask}`);
-  checkFiles(policyChoice, described);
+  checkSuits(described, policyChoice);
   await checkLengths(described, options, policyChoice);
   await withModel(context, options, async (model) => {
     const { maxTokens, temperature, seed, cache, activations } = options;

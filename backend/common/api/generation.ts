@@ -139,10 +139,18 @@ export const generateResult = z.object({
   text: z.string(),
   stopped: stopped.describe("why it ended; what it stopped at is not part of the result"),
   promptTokens: z.int(),
+  promptTexts: z
+    .array(z.string())
+    .optional()
+    .describe("each token of the prompt alone as text, where `cache.keptByPosition` is about them"),
   cache: z.object({
     bytes: z.number(),
     bytesFull: z.number(),
     kind: z.enum(CACHE_KINDS).optional().describe("absent for f32"),
+    keptByPosition: z
+      .array(z.number())
+      .optional()
+      .describe("where tokens went, by position of the prompt: the share of all KV heads that hold it at the end"),
   }),
   policies: z
     .array(z.object({ name: z.string(), params: z.record(z.string(), z.unknown()) }))

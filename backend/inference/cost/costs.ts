@@ -12,7 +12,7 @@ import {
   type PolicyRequest,
   type UsedPolicy,
 } from "../policies/choice.ts";
-import { checkFiles } from "../policies/files.ts";
+import { checkSuits } from "../policies/suits.ts";
 import { measureHere } from "./calibrate.ts";
 import { type Device, deviceOf, HERE } from "./devices.ts";
 import { type Footprint, footprint } from "./footprint.ts";
@@ -136,6 +136,6 @@ function checkLength({ ref, config }: ModelInspection, tokens: number, newTokens
 /** @throws HeadscopeError for a file of another model, and a policy that keeps more in any case than it would of a prompt */
 function checkChoice(model: ModelInspection, choice: PolicyChoice, lengths: readonly number[]): void {
   const { tokens } = choice;
-  checkFiles(choice, model);
+  checkSuits(model, choice);
   if (tokens) for (const length of lengths) checkPrompt(tokens, length);
 }

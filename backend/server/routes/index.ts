@@ -4,6 +4,7 @@ import { evaluationRoutes } from "./evaluations.ts";
 import { eventRoutes } from "./events.ts";
 import { experimentRoutes } from "./experiments.ts";
 import { exportRoutes } from "./exports.ts";
+import { footprintRoutes } from "./footprint.ts";
 import { generationRoutes } from "./generation.ts";
 import { healthRoutes, queueRoutes } from "./health.ts";
 import { historyRoutes } from "./histories.ts";
@@ -30,6 +31,7 @@ export const routes: readonly Route[] = [
   ...interventionRoutes,
   ...questionRoutes,
   ...generationRoutes,
+  ...footprintRoutes,
   ...exportRoutes,
   ...evaluationRoutes,
   ...experimentRoutes,

@@ -30,6 +30,6 @@ export const request = handler({
       onToken: (row, id, text, probability) =>
         void context.emit({ event: "token", row, id, text, probability: probability() }),
     });
-    return { rows: results.map((result) => resultOf(model, result)) };
+    return { rows: results.map((result, i) => resultOf(model, result, rows[i]!)) };
   },
 });

@@ -21,6 +21,6 @@ export const request = handler({
       tokens,
       onToken: (id, text, probability) => void context.emit({ event: "token", id, text, probability: probability() }),
     });
-    return resultOf(model, result);
+    return resultOf(model, result, tokens);
   },
 });

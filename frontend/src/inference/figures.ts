@@ -9,31 +9,34 @@ export interface CachePoint {
   readonly side: CacheSide;
   readonly tokens: number;
   readonly bytes: number;
+  /** True if it was measured under other settings than those of now. */
+  readonly before?: boolean;
 }
 
-const NAMES: Readonly<Record<CacheSide, string>> = { full: "all heads full", masked: "with the mask" };
 const COLOURS: Readonly<Record<CacheSide, number>> = { full: 6, masked: 0 };
 
-/** Both curves of predicted memory, and what was measured as dots on them. */
-export function memoryFigure(curves: MemoryCurves, measured: readonly CachePoint[]) {
+/** Both curves of predicted memory, and what was measured as dots on them. @param less by what less is held, such as "the mask" */
+export function memoryFigure(curves: MemoryCurves, measured: readonly CachePoint[], less: string) {
+  const names: Readonly<Record<CacheSide, string>> = { full: "all heads full", masked: `with ${less}` };
   const line = (side: CacheSide) => ({
     type: "scatter",
     mode: "lines",
-    name: NAMES[side],
+    name: names[side],
     x: curves.tokens,
     y: curves[side],
     line: { color: lineColour(COLOURS[side]), width: 2 },
     ...(side === "masked" ? { fill: "tozeroy" } : {}),
     hovertemplate: "%{x} tokens: %{y:.1f} MB",
   });
-  const dots = measured.map(({ side, tokens, bytes }) => ({
+  const dots = measured.map(({ side, tokens, bytes, before }) => ({
     type: "scatter",
     mode: "markers",
-    name: `measured, ${NAMES[side]}`,
+    name: before ? "measured before the change" : `measured, ${names[side]}`,
     x: [tokens],
     y: [bytes / 1e6],
     marker: { color: lineColour(COLOURS[side]), size: 9, symbol: "circle-open", line: { width: 2 } },
-    hovertemplate: "%{x} tokens: %{y:.1f} MB measured",
+    opacity: before ? 0.5 : 1,
+    hovertemplate: `%{x} tokens: %{y:.1f} MB measured${before ? " before the change" : ""}`,
     showlegend: false,
   }));
   return {

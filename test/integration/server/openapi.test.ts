@@ -104,6 +104,11 @@ describe("the schemas are those of the server", () => {
       () => ({ model: "toy-induction", prompts: [{ tokens: [1, 2] }, { tokens: [3], maxTokens: 2 }], maxTokens: 1 }),
       { model: "toy-induction", prompts: [] },
     ],
+    [
+      "/api/footprint",
+      () => ({ model: "toy-induction", tokens: [8, 16], policies: [{ name: "knorm" }] }),
+      { model: "toy-induction", tokens: [0] },
+    ],
     ["/api/scores", () => scores, { ...scores, metrics: { mine: { axis: "rows", values: [] } } }],
     ["/api/roots", () => ({ path: tmpdir() }), { path: "" }],
     ["/api/masks", () => ({ model: "toy-induction", ablate: ["0.1"] }), { model: "toy-induction", ablate: "0.1" }],
@@ -222,6 +227,9 @@ describe("answers are as their schemas say", () => {
     const contextAware = { without: [2, 1], alpha: 1 };
     const sampling = { temperature: 1, topK: 3, topP: 0.9, minP: 0.01, repetitionPenalty: 1.1 };
     await ask("POST", "/api/generate", { model, tokens: [1, 2, 1], maxTokens: 2, ...sampling, contextAware });
+    const policies = [{ name: "tova", params: { budget: 2 } }];
+    await ask("POST", "/api/generate", { model, tokens: [1, 2, 1], maxTokens: 2, policies });
+    await ask("POST", "/api/footprint", { model, tokens: [3, 5], newTokens: 2, policies });
     const first = await ask<{ id: string }>("POST", "/api/scores", scores);
     const second = await ask<{ id: string }>("POST", "/api/scores", { ...scores, seed: 1 });
     await ask("GET", "/api/scores");

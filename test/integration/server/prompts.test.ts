@@ -266,7 +266,7 @@ describe("generation", () => {
     const tokens = [...IDS, ...IDS, ...IDS, ...IDS];
     const { json } = await server.post<GenerateResult>("/api/generate", { ...body, tokens, policies: [tova] });
     expect(json.cache.bytes).toBeLessThan(json.cache.bytesFull);
-    expect(json.policies).toEqual([{ name: "tova", params: { budget: 2, when: "prefill" } }]);
+    expect(json.policies).toEqual([{ name: "tova", params: { budget: 2, rerotate: false, when: "prefill" } }]);
     const under = await server.post<GenerateResult>("/api/generate", { ...body, policies: [heads] });
     const masked = await server.post<GenerateResult>("/api/generate", { ...body, mask, prefill: "dense" });
     expect([under.json.ids, under.json.cache]).toEqual([masked.json.ids, masked.json.cache]);

@@ -1,13 +1,13 @@
 import { z } from "zod";
 import { HeadscopeError } from "../../../common/errors.ts";
+import { RATIO } from "../../../common/words.ts";
 
 /** Moments from which on tokens go: once at the end of the prompt, or there and after every new token too. */
 export const MOMENTS = ["prefill", "decode"] as const;
 /** One of `MOMENTS`. */
 export type Moment = (typeof MOMENTS)[number];
 
-/** Share of a prompt that goes where nobody says how much. */
-export const RATIO = 0.5;
+export { RATIO };
 
 /** Parameters of every policy that chooses tokens: how many stay. */
 export const budgetParameters = {

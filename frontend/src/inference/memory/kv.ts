@@ -56,11 +56,11 @@ export function curveTokens(context: number, { sink, recent }: Split, points = 3
   return [...new Set(all)].sort((a, b) => a - b);
 }
 
-/** Both curves, in MB by tokens of context. */
+/** Both curves, in MB by tokens of context; null where nothing can be held under the policies. */
 export interface MemoryCurves {
   readonly tokens: readonly number[];
   readonly full: readonly number[];
-  readonly masked: readonly number[];
+  readonly masked: readonly (number | null)[];
 }
 
 export function curves(shape: KvShape, split: Split, context: number): MemoryCurves {

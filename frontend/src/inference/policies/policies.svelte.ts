@@ -1,6 +1,6 @@
 import type { DefinitionDocument, Definitions } from "../../../../backend/common/api/definitions.ts";
 import type { GenerateRequest } from "../../../../backend/common/api/generation.ts";
-import { CHOOSES } from "../../../../backend/common/words.ts";
+import { CHOOSES, RATIO } from "../../../../backend/common/words.ts";
 import { flagProblem } from "../../components/controls/flags.ts";
 import { flag, json } from "../../state/codecs.ts";
 import { urlParam } from "../../state/url.svelte.ts";
@@ -44,9 +44,19 @@ class PolicyState {
     this.chosen.map(({ name }) => ({ name, params: this.values(name) })),
   );
 
+  /** A policy's ratio while its slider is moved, before it is let go of: not yet in the URL. */
+  moving = $state.raw<{ readonly name: string; readonly ratio: number }>();
+
   /** Text of a policy's parameters. */
   values(name: string): Readonly<Record<string, string>> {
-    return params.chosen.value[name] ?? {};
+    const values = params.chosen.value[name] ?? {};
+    return this.moving?.name === name ? { ...values, ratio: String(this.moving.ratio) } : values;
+  }
+
+  /** Takes the ratio that its slider was let go at. */
+  setRatio(name: string, ratio: number): void {
+    this.moving = undefined;
+    this.set(name, { ...this.values(name), ratio: String(ratio) });
   }
 
   set(name: string, values: Readonly<Record<string, string>>): void {
@@ -55,6 +65,7 @@ class PolicyState {
 
   /** Chooses a policy for a thing in place of another. @param name "" for none */
   choose(what: PolicyDocument["chooses"], name: string): void {
+    this.moving = undefined;
     const others = Object.entries(params.chosen.value).filter(
       ([other]) => this.definitions.find((each) => each.name === other)?.chooses !== what,
     );
@@ -63,6 +74,17 @@ class PolicyState {
 }
 
 export const policyState = new PolicyState();
+
+/** The ratio for a slider, of a policy that has one and no budget or rank instead; undefined of others, and where it is no number. */
+export function ratioOf(
+  { flags }: Pick<DefinitionDocument, "flags">,
+  { ratio = "", budget = "", rank = "" }: Readonly<Record<string, string>>,
+): number | undefined {
+  const flag = flags.find(({ name }) => name === "ratio");
+  if (flag === undefined || `${budget}${rank}`.trim() !== "" || flagProblem(flag, ratio) !== undefined)
+    return undefined;
+  return ratio.trim() === "" ? Number(flag.default ?? RATIO) : Number(ratio);
+}
 
 /** The flags that a form shows: files that no request can name are for the command line. */
 export function formFlags({ flags }: Pick<DefinitionDocument, "flags">): DefinitionDocument["flags"] {

@@ -12,7 +12,8 @@ const FILLER = [
   "The cook tasted the broth, shook her head and added more salt.",
 ];
 
-const FACT = "The keeper of the lighthouse was called Marguerite Oldacre.";
+/** The sentence that the question is about. */
+export const FACT = "The keeper of the lighthouse was called Marguerite Oldacre.";
 const QUESTION =
   "Question: What was the keeper of the lighthouse called?\nAnswer: The keeper of the lighthouse was called";
 
