@@ -20,7 +20,7 @@ const generate = (...args: string[]) =>
 describe("generate --policy", () => {
   test("says what was kept, and with which parameters", async () => {
     const { policies, cache } = ok(await generate("--policy", "tova", "--param", "budget=5")).json<Document>();
-    expect(policies).toEqual([{ name: "tova", params: { budget: 5, when: "prefill" } }]);
+    expect(policies).toEqual([{ name: "tova", params: { budget: 5, rerotate: false, when: "prefill" } }]);
     for (const positions of cache.kept!.flat()) expect(positions).toHaveLength(5 + 2);
   });
 
