@@ -169,8 +169,11 @@ describe.each(["turns", "requests"] as const)("in mode %s", (mode) => {
     const all = policies
       .list()
       .filter(
-        ({ name, parameters }) => parameters.safeParse({}).success && !policies.flags(name).some(({ file }) => file),
+        ({ name, chooses, parameters }) =>
+          chooses !== "inputs" && parameters.safeParse({}).success && !policies.flags(name).some(({ file }) => file),
       );
+    const gemfilter = options({ policies: [{ name: "gemfilter" }], mode, cases: 1 });
+    await expect(evaluate(model, gemfilter)).rejects.toMatchObject({ kind: "usage", field: ["policies", "mode"] });
     const run = options({ policies: all.map(({ name }) => ({ name })), mode, cases: 1 });
     const { points } = await evaluate(model, run);
     for (const { label, cases, byQuestion } of points) {
