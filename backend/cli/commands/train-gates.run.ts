@@ -54,7 +54,7 @@ export async function trainPolicyGates(context: Context, options: TrainGatesComm
   });
 }
 
-/** What a training that was stopped has kept. @throws HeadscopeError as `readGates`, for what there is to go on from */
+/** Reads the checkpoint of a training that was stopped. @throws HeadscopeError as `readGates`, for what there is to go on from */
 function readCheckpoint(path: string, name: string): Promise<GatesFile> {
   return readGates(path, name).catch((error: unknown) => {
     if (!(error instanceof HeadscopeError)) throw error;
