@@ -1,10 +1,12 @@
 import { type HeadModel, headModel } from "../common/heads/model.ts";
+import type { Processing } from "../common/words.ts";
 import { checkpointInput } from "../exports/checkpoints/checkpoint-input.ts";
 import { type ExportInput, exportHeads, type Written } from "../exports/index.ts";
 import { intervenedModel } from "../hooks/intervened-model.ts";
 import { describeModel, loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
-import { processingOf } from "../models/weights/processing.ts";
+import type { ModelDescription } from "../models/sources/source.ts";
+import { processedDigest, processingOf } from "../models/weights/processing.ts";
 import { pause } from "../runtime/turn.ts";
 import type { Context } from "./context.ts";
 import { readOptionalInterventions } from "./inputs/case-files.ts";
@@ -21,7 +23,7 @@ export async function withModel<T>(
     signal,
     onProgress: (share) => progress(Math.round(100 * share), 100, `loading ${ref}`),
     weights,
-    process: switches === undefined ? undefined : processingOf(switches.split(",").map((name) => name.trim())),
+    process: switchesOf(switches),
   });
   try {
     progress.end();
@@ -72,6 +74,16 @@ export function exportWithModel(
     const checkpoint = checkpointInput(model);
     return exportHeads(format, { ...input, checkpoint }, out, params, { force, signal: context.signal });
   });
+}
+
+/** Describes the model of --model as it will be, under --process too; its weights are not read. */
+export async function descriptionOf({ model, process: switches }: ModelOptions): Promise<ModelDescription> {
+  const described = await describeModel(model);
+  return { ...described, digest: processedDigest(described.digest, switchesOf(switches)) };
+}
+
+function switchesOf(text: string | undefined): Processing[] {
+  return text === undefined ? [] : processingOf(text.split(",").map((name) => name.trim()));
 }
 
 /** Describes a model as the files about it do; its weights are not read. */

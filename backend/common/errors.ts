@@ -108,7 +108,8 @@ export function isUnknownName({ kind, subject }: HeadscopeError): boolean {
 }
 
 /** The error for a name that no registry knows: it lists the nearest names. */
-export function unknownName(what: string, name: string, candidates: readonly string[]): HeadscopeError {
+export function unknownName(what: string, given: string, candidates: readonly string[]): HeadscopeError {
+  const name = String(given); // of a caller without types it may be anything
   const near = nearestNames(name, candidates);
   const remedy = near.length > 0 ? `did you mean ${near.join(", ")}?` : `there is no ${what} to choose from`;
   return new HeadscopeError("usage", `unknown ${what} "${brief(name)}"`, { remedy, subject: brief(name) });

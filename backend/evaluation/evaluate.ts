@@ -16,7 +16,7 @@ import { Journal } from "./files/journal.ts";
 import { writeEvaluation } from "./files/write.ts";
 import { placeNeedles } from "./needles.ts";
 import {
-  checkLengths,
+  checkPlan,
   type EvaluateOptions,
   type EvaluationPlan,
   type PlannedPoint,
@@ -38,12 +38,12 @@ interface PlannedCase {
 /**
  * Evaluates policies at budgets on tasks of several lengths, each beside full attention and random tokens on the same cases. Policies
  * that act at the end of a prompt share one read of it.
- * @throws HeadscopeError as `planEvaluation` and `checkLengths`; (usage) for lengths too short for a task, with the fewest tokens;
+ * @throws HeadscopeError as `planEvaluation` and `checkPlan`; (usage) for lengths too short for a task, with the fewest tokens;
  *   (mismatch) where `out` holds an evaluation with other settings; what the signal is aborted with: what is done then stays in `out`
  */
 export async function evaluate(model: Model, options: EvaluateOptions): Promise<PolicyEvaluation> {
   const plan = await planEvaluation(options);
-  checkLengths(plan, model.config);
+  checkPlan(plan, model);
   const cases = drawCases(model, plan);
   checkRuns(model, plan, cases);
   const journal = await Journal.open(options.out, headModel(model), plan.settings);

@@ -6,10 +6,17 @@ import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rule, type Rules,
 import { counted } from "../common/text.ts";
 import { CACHE_KINDS, type CacheKind, EVALUATION_MODES, type EvaluationMode } from "../common/words.ts";
 import { atBudget } from "../inference/policies/budget.ts";
-import { checkPrompt, choosePolicies, type PolicyChoice, type PolicyRequest } from "../inference/policies/choice.ts";
+import {
+  checkPrompt,
+  checkRequests,
+  choosePolicies,
+  type PolicyChoice,
+  type PolicyRequest,
+} from "../inference/policies/choice.ts";
 import { policies as registered } from "../inference/policies/index.ts";
 import type { Policy } from "../inference/policies/kinds/policy.ts";
-import type { ModelConfig } from "../models/config.ts";
+import { checkSuits } from "../inference/policies/suits.ts";
+import type { ModelDescription } from "../models/sources/source.ts";
 import type { Turn } from "../runtime/turn.ts";
 
 /** A task by its name, and its parameters. */
@@ -68,6 +75,11 @@ const OPTIONS: Rules<EvaluateOptions> = {
   turn: FUNCTION,
 };
 
+const TASK: Rules<TaskRequest> = {
+  name: { wants: "a task's name", fits: (name) => typeof name === "string" },
+  params: { wants: "an object of its parameters", fits: (params) => typeof params === "object" && params !== null },
+};
+
 /** A policy, or some together, at a budget. */
 export interface PlannedPoint {
   /** Names of its policies with "+" between; "full" for none. */
@@ -98,14 +110,17 @@ export interface EvaluationPlan {
 export async function planEvaluation(options: EvaluateOptions): Promise<EvaluationPlan> {
   checkOptions("evaluate", options, OPTIONS, ["policies", "tasks", "lengths"]);
   const { policies, budgets = BUDGETS, lengths, cases = CASES, mode = "single", seed = 0, cache = "f32" } = options;
-  const tasks = options.tasks.map(({ name, params }) => {
+  const tasks = options.tasks.map((request, i) => {
+    checkOptions(`task ${i} of evaluate`, request, TASK, ["name"]);
+    const { name, params } = request;
     const task = contextTasks.get(name);
     const parsed = contextTasks.parse(name, params) as Record<string, unknown>;
     task.check?.(parsed);
     return { task, params: parsed };
   });
   refuseTwice("tasks", tasks.map(({ task }) => task.name)); // biome-ignore format: one call
-  const asked = policies.map((each) => ("name" in each ? [each] : each));
+  const asked = policies.map((each) => (Array.isArray(each) ? each : [each]) as readonly PolicyRequest[]);
+  for (const requests of asked) checkRequests(requests);
   const points = await plannedPoints(asked, budgets);
   for (const { choice } of points) for (const length of lengths) if (choice.tokens) checkPrompt(choice.tokens, length);
   if (mode !== "single") for (const point of points) refuseGoingOn(point, mode);
@@ -123,10 +138,12 @@ export async function planEvaluation(options: EvaluateOptions): Promise<Evaluati
 }
 
 /**
- * Insists that prompts and answers fit a model.
- * @throws HeadscopeError (input) with the numbers
+ * Insists that prompts, answers and the files of policies fit a model.
+ * @throws HeadscopeError (input) with the numbers, (mismatch) for a file of another model
  */
-export function checkLengths({ settings, tasks }: EvaluationPlan, { n_ctx }: Pick<ModelConfig, "n_ctx">): void {
+export function checkPlan({ settings, tasks, points }: EvaluationPlan, model: ModelDescription): void {
+  for (const { choice } of points) checkSuits(model, choice);
+  const { n_ctx } = model.config;
   for (const { task, params } of tasks)
     for (const length of settings.lengths) {
       const answer = task.answerTokens(params);
@@ -209,6 +226,8 @@ function refuseGoingOn({ label, choice }: PlannedPoint, mode: EvaluationMode): v
       field: ["policies", "mode"],
     });
   if (when === "decode") throw refuse("lets tokens go as it writes", "give when=prefill");
+  if (choice.inputs) throw refuse("reads some of each prompt's tokens, at positions of their own", "leave it out");
+  if (choice.form?.policy.channels) throw refuse("looks at the last queries of a whole prompt", "leave it out");
   if (rerotate && mode === "requests")
     throw refuse("numbers what stays anew, so that nothing leads back to the context", "give rerotate=false");
 }

@@ -14,6 +14,7 @@ import type { Affine, ForwardOptions, ForwardResult } from "../models/forward/ty
 import type { Model } from "../models/model.ts";
 import { loopTurn, type Turn } from "../runtime/turn.ts";
 import type { PolicyChoice } from "./policies/choice.ts";
+import { checkSuits } from "./policies/suits.ts";
 import { Prefix } from "./prefix.ts";
 import {
   checkCoded,
@@ -60,19 +61,17 @@ export class Forwards {
     this.turn = options.turn ?? loopTurn(options.signal);
     const longest = Math.max(...sequences.map((sequence) => checkContext(model, sequence, options)));
     this.#capacity = options.keep ? model.config.n_ctx : Math.ceil(longest / CAPACITY_STEP) * CAPACITY_STEP;
+    if (options.choice) checkSuits(model, options.choice);
     const meaning = options.mask && maskMeaning(model, options.mask);
     this.windows = meaning?.streaming.length ? meaning.windows : undefined;
     const list = parseInterventions([...zeroHeads(meaning?.ablated ?? []), ...(options.interventions ?? [])]);
     this.changes = JSON.stringify(list);
     if (options.activations === "8bit") checkCoded(model);
     const { tokens } = options.choice ?? {};
-    tokens?.policy.check?.(model, tokens.params, tokens.prepared);
     if (tokens?.params.rerotate) checkRerotation(model, options, this.windows);
     if (options.keep) checkKeep(options);
     if (options.choice?.inputs) checkInputs(model, options);
     if (!this.caches) refuseCached(options, this.windows !== undefined);
-    const { blocks } = options.choice ?? {};
-    blocks?.policy.check?.(model, blocks.params, blocks.prepared);
     options.prefix?.check(model, this.changes);
     if (options.prefix) checkPrefix(options.prefix, options, this.cutsLater ? undefined : this.windows);
     this.policies = new PolicyRun(model, sequences, options, this.windows);

@@ -58,7 +58,7 @@ export interface Generation {
   contextAware?: { alpha: number; promptTokens: number };
   /** With those of the prefix. */
   promptTokens: number;
-  /** Until its prompt was read, from the beginning of all prompts on. */
+  /** Until its prompt was read and is held as policies say, from the beginning of all prompts on. */
   prefillMs: number;
   decodeMsPerToken: number;
   /** Logits of the first new token [d_vocab]. */
@@ -102,13 +102,15 @@ export async function continueAll(
   let rows: readonly Row[] = [];
   try {
     const read = forwards.caches ? await readPrompts(forwards, sequences, options.prefix?.logits) : undefined;
+    const ended = performance.now();
     cache = read && forwards.cut(KvCache.join(read.map((prompt) => prompt.cache)));
     if (cache) forwards.policies.condense(sequences, cache);
+    const cutting = read ? performance.now() - ended : 0; // of all prompts together, which each waits for
     const begun = read ?? forwards.step(sequences).map((logits) => ({ logits, at: performance.now() }));
     rows = bySequences(continuations, begun).map(([continuation, each]): Row => {
       const logits = continuation.combined(each.map(({ logits }) => logits));
       const at = Math.max(...each.map(({ at }) => at));
-      return { continuation, first: logits, logits: [logits], proposals: [], prefillMs: at - began };
+      return { continuation, first: logits, logits: [logits], proposals: [], prefillMs: at - began + cutting };
     });
     if (cache && options.speculative) draft = new Draft(model, continuations, options, cache);
     await decode(rows, { forwards, cache, draft, keep: options.keep === true });

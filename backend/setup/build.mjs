@@ -89,7 +89,8 @@ function isChunk(dist, path) {
 export async function removeOld(folder, keep) {
   for (const name of existsSync(folder) ? readdirSync(folder) : []) {
     const path = join(folder, name);
-    if (!keep.has(path) && Date.now() - statSync(path).mtimeMs > HOUR) await rm(path, { force: true });
+    const written = statSync(path, { throwIfNoEntry: false })?.mtimeMs; // another build may have renamed it by now
+    if (written !== undefined && !keep.has(path) && Date.now() - written > HOUR) await rm(path, { force: true });
   }
 }
 

@@ -96,7 +96,7 @@ describe("what cannot be is refused before anything is read or measured", () => 
     [
       "a mask of another model",
       () => ["--tokens", "64", "--policy", "duo-attention", "--param", `mask=${mask()}`],
-      /the mask is for other \(2 layers/,
+      /is for other \(2 layers/,
     ],
     [
       "a parameter of nobody",

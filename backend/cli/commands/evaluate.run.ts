@@ -1,10 +1,9 @@
 import type { CacheKind, EvaluationMode } from "../../common/words.ts";
 import { evaluate } from "../../evaluation/evaluate.ts";
-import { checkLengths, type EvaluateOptions, planEvaluation } from "../../evaluation/plan.ts";
-import { describeModel } from "../../models/load.ts";
+import { checkPlan, type EvaluateOptions, planEvaluation } from "../../evaluation/plan.ts";
 import type { Context } from "../context.ts";
 import { ownedParameters } from "../inputs/owned-parameters.ts";
-import { withModel } from "../model.ts";
+import { descriptionOf, withModel } from "../model.ts";
 import type { ModelOptions } from "../options.ts";
 import { evaluationText } from "../text/evaluation.ts";
 
@@ -25,7 +24,7 @@ interface EvaluateCommandOptions extends ModelOptions {
 export async function evaluatePolicies(context: Context, options: EvaluateCommandOptions): Promise<void> {
   const asked = optionsOf(options);
   const plan = await planEvaluation(asked);
-  checkLengths(plan, (await describeModel(options.model)).config);
+  checkPlan(plan, await descriptionOf(options));
   const { signal, progress } = context;
   try {
     await withModel(context, options, async (model) => {

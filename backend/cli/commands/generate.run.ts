@@ -22,18 +22,27 @@ import {
   readPrefix,
 } from "../../inference/generate.ts";
 import type { Generation } from "../../inference/generation.ts";
-import { choosePolicies, type PolicyChoice, type PolicyRequest } from "../../inference/policies/choice.ts";
+import {
+  choosePolicies,
+  type PolicyChoice,
+  type PolicyRequest,
+  type UsedPolicy,
+} from "../../inference/policies/choice.ts";
 import { policies as registered } from "../../inference/policies/index.ts";
+import { checkSuits } from "../../inference/policies/suits.ts";
 import type { Prefix } from "../../inference/prefix.ts";
+import { checkContext } from "../../inference/run/checks.ts";
 import { ownStops, type Stop } from "../../inference/stop-rule.ts";
+import { inspectModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
+import type { ModelDescription } from "../../models/sources/source.ts";
 import { requireTokenizer } from "../../models/tokens.ts";
 import { output } from "../../setup/terminal.mjs";
 import type { Context } from "../context.ts";
 import { readInterventions } from "../inputs/case-files.ts";
 import { ownedParameters } from "../inputs/owned-parameters.ts";
-import { tokensOf } from "../inputs/tokens.ts";
-import { withModel } from "../model.ts";
+import { type TokenizedModel, tokensOf } from "../inputs/tokens.ts";
+import { descriptionOf, withModel } from "../model.ts";
 import type { InferenceOptions, ModelOptions, TokenOptions } from "../options.ts";
 import { bytes, dim, duration } from "../text/format.ts";
 
@@ -62,19 +71,26 @@ interface GenerateCommandOptions
   withLogits?: boolean;
 }
 
+/** Most tokens that a tokenizer puts around a text. */
+const BEGINNING = 2;
+
 /** Continues texts or rows of token ids. */
 export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
   const policies = policiesOf(options);
-  const { used } = await choosePolicies(policies);
+  const policyChoice = await choosePolicies(policies);
+  const { used } = policyChoice;
   checkSampling(options);
   const parameters = await readParameters(options.policy ? [] : (options.param ?? []));
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);
   const speculative = await draftOf(options);
   checkSpeculative({ mask, policies, speculative });
   checkWithout(options);
+  const described = await descriptionOf(options);
+  if (mask !== undefined) checkModel(mask, headModel(described), `mask ${options.mask}`);
+  if (speculative) checkModel(speculative.mask, headModel(described), `mask ${options.draftMask}`);
+  checkSuits(described, policyChoice);
+  await checkLengths(described, options, policyChoice);
   await withModel(context, options, async (model) => {
-    if (mask !== undefined) checkModel(mask, headModel(model), `mask ${options.mask}`);
-    if (speculative) checkModel(speculative.mask, headModel(model), `mask ${options.draftMask}`);
     const { maxTokens, temperature, seed, cache, activations } = options;
     const run = {
       ...{ mask, prefill: mask && parameters.prefill, policies, cache, activations },
@@ -86,7 +102,7 @@ export async function continueText(context: Context, options: GenerateCommandOpt
     const { prompts, prefix, readMs } = await beginningsOf(model, options, run);
     try {
       // A prompt that is saved has been read, and its tokens chosen.
-      const open = options.saveCache === undefined ? policies : policies.filter(({ name }) => choosesHeads(name));
+      const open = options.saveCache === undefined ? policies : policies.filter((_, i) => goesOn(used[i]!));
       const generation = { ...run, policies: open, ...choice, speculative, prefix };
       const contexts = await contextsOf(model, options, prompts.length);
       const each = prompts.map((tokens, i) => ({ tokens, contextAware: contexts[i] }));
@@ -96,6 +112,26 @@ export async function continueText(context: Context, options: GenerateCommandOpt
       prefix?.dispose();
     }
   });
+}
+
+/**
+ * Insists that prompts fit the context before a model is loaded, where they don't follow a saved one. Its tokenizer is read only
+ * where a text might be too long: no token has less than a byte.
+ * @throws HeadscopeError (input) with the numbers
+ */
+async function checkLengths(
+  described: ModelDescription,
+  options: GenerateCommandOptions,
+  choice: PolicyChoice,
+): Promise<void> {
+  const { model, maxTokens, text = [], tokensFile, fromCache } = options;
+  if (fromCache !== undefined) return;
+  const most = Math.max(0, ...text.map((each) => Buffer.byteLength(each)));
+  if (tokensFile === undefined && !options.chat && most + BEGINNING + maxTokens <= described.config.n_ctx) return;
+  const noTokenizer = { tokenizer: undefined, tokenizerFault: undefined };
+  const inspected = tokensFile === undefined ? await inspectModel(model) : { ...described, ...noTokenizer };
+  for (const prompt of await promptsOf(inspected, options))
+    checkContext(inspected, { number: 0, prompt, maxTokens, all: [] }, { choice });
 }
 
 /** The draft that is asked for. @throws HeadscopeError (usage) for tokens without a mask, and a file that is none */
@@ -239,8 +275,11 @@ function policiesOf({ policy: names = [], param = [] }: GenerateCommandOptions):
   return names.map((name) => ({ name, params: params.get(name)! }));
 }
 
-function choosesHeads(name: PolicyRequest["name"]): boolean {
-  return typeof name === "string" && registered.get(name).chooses === "heads";
+/** True of a policy that acts on new tokens behind a prompt that was read under it. */
+function goesOn({ name, params }: UsedPolicy): boolean {
+  const policy = registered.get(name);
+  if (policy.chooses === "form") return policy.condense !== undefined;
+  return policy.chooses === "heads" || policy.chooses === "reads" || params.when === "decode";
 }
 
 /** The parameters of a generation with a mask. @throws HeadscopeError `usage` */
@@ -252,7 +291,7 @@ async function readParameters(pairs: readonly string[]): Promise<{ prefill: Pref
 }
 
 /** Token ids of each prompt; behind a saved beginning there may be none. */
-async function promptsOf(model: Model, options: GenerateCommandOptions): Promise<number[][]> {
+async function promptsOf(model: TokenizedModel, options: GenerateCommandOptions): Promise<number[][]> {
   const { text: texts = [], chat, tokensFile, fromCache } = options;
   if (chat) {
     if (texts.length === 0) throw new HeadscopeError("usage", "--chat needs a text", { remedy: "give --text" });

@@ -53,7 +53,7 @@ export function register(program: Command, runs: Runs): void {
     )
     .option(
       "--policy <names>",
-      "policies of the cache, with commas between: one that chooses heads, one that chooses tokens (`headscope policies list`)",
+      "ways to hold or read less, with commas between: one for each thing that they choose (`headscope policies list`)",
       (text: string) => text.split(",").map((name) => name.trim()),
     )
     .option(

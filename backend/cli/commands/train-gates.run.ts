@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import { gateMethods } from "../../../probes/gates/index.ts";
 import { CHECKPOINT, gateScores, trainGates } from "../../../probes/gates/train.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
+import { HeadscopeError } from "../../common/errors.ts";
 import { counted } from "../../common/text.ts";
 import { refuseFolder } from "../../exports/folder.ts";
 import { writeScores } from "../../heads/files.ts";
@@ -30,7 +31,7 @@ export async function trainPolicyGates(context: Context, options: TrainGatesComm
   const parsed = gateMethods.parse(name, params); // before the model is loaded, which takes seconds
   await refuseFolder(out);
   const kept = `${out}.checkpoint`;
-  const from = options.resume ? await readGates(kept, name) : undefined;
+  const from = options.resume ? await readCheckpoint(kept, name) : undefined;
   gateMethods.get(name).adapt((await describeModel(options.model)).config, parsed);
   const { signal, progress } = context;
   await withModel(context, options, async (model) => {
@@ -50,6 +51,18 @@ export async function trainPolicyGates(context: Context, options: TrainGatesComm
     await writeGates(out, gates);
     await rm(kept, { force: true });
     await context.print(gates.about, () => gatesText(gates, out));
+  });
+}
+
+/** Reads the checkpoint of a training that was stopped. @throws HeadscopeError as `readGates`, for what there is to go on from */
+function readCheckpoint(path: string, name: string): Promise<GatesFile> {
+  return readGates(path, name).catch((error: unknown) => {
+    if (!(error instanceof HeadscopeError)) throw error;
+    throw new HeadscopeError(error.kind, `there is no training to go on with: ${error.message}`, {
+      remedy: "leave --resume out to begin anew, or give the --out and --for that it was begun with",
+      subject: path,
+      cause: error,
+    });
   });
 }
 

@@ -22,12 +22,15 @@ export async function readTokens(path: string, rules: RowRules): Promise<number[
   });
 }
 
+/** A model as far as texts and token ids are concerned: loaded, or only inspected. */
+export type TokenizedModel = Pick<Model, "ref" | "config" | "tokenizer" | "tokenizerFault">;
+
 /**
  * The token rows of --text or --tokens-file.
  * @throws HeadscopeError `usage` unless exactly one of them is given
  */
 export async function tokensOf(
-  model: Model,
+  model: TokenizedModel,
   options: TokenOptions,
   rules: Omit<RowRules, "config"> = {},
 ): Promise<number[][]> {
@@ -52,7 +55,7 @@ export async function tokensOf(
  * @param prependBos default: as the model's tokenizer does
  * @throws HeadscopeError for a model without a tokenizer, or BOS asked of one that has none
  */
-export function encode(model: Model, text: string, prependBos?: boolean): number[] {
+export function encode(model: TokenizedModel, text: string, prependBos?: boolean): number[] {
   if (prependBos === true && model.tokenizer !== undefined && model.tokenizer.bos === undefined)
     throw new HeadscopeError("usage", `the tokenizer of ${model.ref} has no BOS token`, {
       remedy: "leave --prepend-bos out",

@@ -20,7 +20,7 @@ export const COMPARISON_FORMAT = "headscope.head-comparison/1";
 export const AGREEMENT_FORMAT = "headscope.head-agreement/1";
 
 /** Schema of the time that finding scores took, and of the runs of the model that it took, one back counted as one. */
-export const findingCost = z.looseObject({ seconds: z.number().min(0), forwards: z.int().min(0) });
+export const findingCost = z.strictObject({ seconds: z.number().min(0), forwards: z.int().min(0) });
 /** Cost of finding scores. */
 export type FindingCost = Data<typeof findingCost>;
 

@@ -1,6 +1,7 @@
 import { HeadscopeError } from "../../common/errors.ts";
+import { ANYTHING, checkOptions, listOf, oneOf, type Rule, type Rules, whole } from "../../common/options.ts";
 import { counted } from "../../common/text.ts";
-import type { CacheKind, WeightType } from "../../common/words.ts";
+import { CACHE_KINDS, type CacheKind, WEIGHT_TYPES, type WeightType } from "../../common/words.ts";
 import { inspectModel } from "../../models/load.ts";
 import type { ModelReference } from "../../models/sources/reference.ts";
 import type { ModelInspection } from "../../models/sources/source.ts";
@@ -11,10 +12,10 @@ import {
   type PolicyRequest,
   type UsedPolicy,
 } from "../policies/choice.ts";
+import { checkSuits } from "../policies/suits.ts";
 import { measureHere } from "./calibrate.ts";
 import { type Device, deviceOf, HERE } from "./devices.ts";
 import { type Footprint, footprint } from "./footprint.ts";
-import { checkSuits } from "./held.ts";
 import { type Cost, predict } from "./predict.ts";
 
 /** New tokens of a request where nobody says how many. */
@@ -35,6 +36,21 @@ export interface CostOptions {
   readonly cache?: CacheKind | undefined;
   readonly signal?: AbortSignal | undefined;
 }
+
+const TEXT: Rule = { wants: "a name", fits: (value) => typeof value === "string" };
+
+const OPTIONS: Rules<CostOptions> = {
+  tokens: listOf(whole(1)),
+  newTokens: whole(1),
+  policies: {
+    wants: "a list of combinations, such as [[{ name, params }]]",
+    fits: (lists) => Array.isArray(lists) && lists.every(Array.isArray),
+  },
+  devices: listOf(TEXT),
+  weights: oneOf(WEIGHT_TYPES),
+  cache: oneOf(CACHE_KINDS),
+  signal: ANYTHING,
+};
 
 /** A request on a device. */
 export interface CostRow extends Cost {
@@ -65,6 +81,7 @@ export interface Costs {
  * cannot be or cannot keep
  */
 export async function predictCosts(ref: string | ModelReference, options: CostOptions): Promise<Costs> {
+  checkOptions("predictCosts", options, OPTIONS, ["tokens"]);
   const { tokens: lengths, newTokens = NEW_TOKENS, devices: names = [HERE], policies = [], signal } = options;
   const sheets = names.map(deviceOf);
   const choices: PolicyChoice[] = [{ used: [] }];
@@ -106,11 +123,8 @@ function formatsOf({ memory: { weights: bytes, q8Formats } }: ModelInspection, w
   return weights === "q8" ? q8Formats : { [weights]: bytes[weights] };
 }
 
-/** @throws HeadscopeError for numbers of tokens that cannot be */
+/** @throws HeadscopeError for more tokens than there are positions */
 function checkLength({ ref, config }: ModelInspection, tokens: number, newTokens: number): void {
-  for (const [field, count] of Object.entries({ tokens, newTokens }))
-    if (!Number.isSafeInteger(count) || count < 1)
-      throw new HeadscopeError("usage", `${field} cannot be ${count}`, { remedy: "give a whole number from 1", field });
   if (tokens + newTokens <= config.n_ctx) return;
   throw new HeadscopeError(
     "usage",

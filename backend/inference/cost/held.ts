@@ -1,7 +1,6 @@
 import { HeadscopeError } from "../../common/errors.ts";
-import { checkModel, headModel } from "../../common/heads/model.ts";
 import type { ModelDescription } from "../../models/sources/source.ts";
-import { checkPrompt, type PolicyChoice, seesAll } from "../policies/choice.ts";
+import { checkPrompt, type PolicyChoice } from "../policies/choice.ts";
 import { footprint, type RequestSize } from "./footprint.ts";
 
 /** Bytes of keys and values of a request; those under policies are absent where they refuse a prompt of this length. */
@@ -17,13 +16,6 @@ export interface HeldBytes {
 
 /** Policies at work, as `choosePolicies` gives them; `{}` for full attention. */
 type Choice = Partial<PolicyChoice>;
-
-/** @throws HeadscopeError for a file of another model, and for policies that don't suit the model or one another */
-export function checkSuits(model: ModelDescription, { heads, blocks, tokens }: Choice): void {
-  if (heads) checkModel(heads.mask, headModel(model), "the mask");
-  if (tokens?.policy.whole && heads?.mask.kvHeads?.flat().includes("streaming")) throw seesAll(tokens.policy.name);
-  for (const chosen of [blocks, tokens]) chosen?.policy.check?.(model, chosen.params, chosen.prepared);
-}
 
 /** The policies that decide as they run how much is held: theirs counts as full attention's. What a prompt reads changes nothing here. */
 export function undecidedBytes({ config }: Pick<ModelDescription, "config">, choice: Choice): readonly string[] {

@@ -1,5 +1,6 @@
 import { registry } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { checkOptions, type Rules } from "../../common/options.ts";
 import { counted } from "../../common/text.ts";
 import { CHOOSES } from "../../common/words.ts";
 import { policies } from "./index.ts";
@@ -42,12 +43,33 @@ export interface PolicyChoice {
   readonly used: readonly UsedPolicy[];
 }
 
+const isRecord = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
+
+const REQUEST: Rules<PolicyRequest> = {
+  name: {
+    wants: "a policy's name, or a definition",
+    fits: (name) => typeof name === "string" || (isRecord(name) && CHOOSES.includes((name as Policy).chooses)),
+  },
+  params: { wants: "an object of its parameters", fits: isRecord },
+};
+
+/** Insists that policies are asked for as such. @throws HeadscopeError (usage) */
+export function checkRequests(requests: readonly PolicyRequest[]): void {
+  if (!Array.isArray(requests))
+    throw new HeadscopeError("usage", `policies that act together are a list, not ${typeof requests}`, {
+      remedy: "give a list such as [{ name, params }]",
+      field: "policies",
+    });
+  for (const [i, request] of requests.entries()) checkOptions(`policy ${i} of the list`, request, REQUEST, ["name"]);
+}
+
 /**
  * Checks policies that are to be run together, and reads what they need.
  * @param requests in any order
  * @throws HeadscopeError (usage) for an unknown policy or parameter, two that choose the same, and a budget that can't be
  */
 export async function choosePolicies(requests: readonly PolicyRequest[]): Promise<PolicyChoice> {
+  checkRequests(requests);
   const parsed = requests.map(({ name, params = {} }) => {
     const known = typeof name === "string" ? policies : registry<Policy>("policy", [name]);
     const policy = known.get(typeof name === "string" ? name : name.name);

@@ -16,7 +16,7 @@ type Windows = MaskMeaning["windows"] | undefined;
 
 /** Positions that a sequence takes. @throws HeadscopeError (input) where the model has not as many */
 export function checkContext(
-  { config }: Model,
+  { config }: Pick<Model, "config">,
   { prompt, maxTokens }: Sequence,
   { prefix, choice }: CheckedRun,
 ): number {

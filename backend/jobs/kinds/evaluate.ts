@@ -6,7 +6,7 @@ import { policyRequests } from "../../common/api/generation.ts";
 import { CACHE_KINDS, EVALUATION_MODES } from "../../common/words.ts";
 import { evaluate as evaluatePolicies } from "../../evaluation/evaluate.ts";
 import { EVALUATIONS, evaluationId } from "../../evaluation/files/folders.ts";
-import { checkLengths, planEvaluation } from "../../evaluation/plan.ts";
+import { checkPlan, planEvaluation } from "../../evaluation/plan.ts";
 import { writablePath } from "../../files.ts";
 import { describeModel, loadModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
@@ -58,7 +58,7 @@ export const evaluate = jobKind({
     const reference = parseReference(request.model, "absolute");
     const plan = await planEvaluation(optionsOf(request));
     const described = await describeModel(reference);
-    checkLengths(plan, described.config);
+    checkPlan(plan, described);
     const id = evaluationId(described, plan.settings);
     const out = await writablePath(dataDir(), join(EVALUATIONS, id));
     const model = await loadModel(reference, { signal });

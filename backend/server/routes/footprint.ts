@@ -1,8 +1,9 @@
 import { footprintAnswer, footprintRequest } from "../../common/api/footprint.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { counted } from "../../common/text.ts";
-import { checkSuits, heldBytes, undecidedBytes } from "../../inference/cost/held.ts";
+import { heldBytes, undecidedBytes } from "../../inference/cost/held.ts";
 import { choosePolicies } from "../../inference/policies/choice.ts";
+import { checkSuits } from "../../inference/policies/suits.ts";
 import { policyFiles } from "../../jobs/document-files.ts";
 import { route } from "../http/route.ts";
 

@@ -22,6 +22,10 @@ describe("an error", () => {
     expect(new HeadscopeError("input", "short", { remedy: "do this" }).line).toBe("short; do this");
   });
 
+  test("for an unknown name may be of something that is no text", () => {
+    expect(unknownName("probe", undefined as unknown as string, ["copying"]).message).toBe('unknown probe "undefined"');
+  });
+
   test("cuts between characters", () => {
     expect(brief("ab😀cd", 4)).toBe("ab…");
     expect(brief("ab😀cd", 5)).toBe("ab😀…");

@@ -165,12 +165,19 @@ describe("a context that was cut for the first question", () => {
 describe.each(["turns", "requests"] as const)("in mode %s", (mode) => {
   leavesNoTensors();
 
-  it("every policy that needs no file goes on from its cut prompt", async () => {
+  it("every policy that needs no file goes on from its cut prompt, but those that see whole prompts", async () => {
+    const whole = ["gemfilter", "think"];
     const all = policies
       .list()
       .filter(
-        ({ name, parameters }) => parameters.safeParse({}).success && !policies.flags(name).some(({ file }) => file),
+        ({ name, parameters }) =>
+          !whole.includes(name) && parameters.safeParse({}).success && !policies.flags(name).some(({ file }) => file),
       );
+    for (const name of whole)
+      await expect(evaluate(model, options({ policies: [{ name }], mode, cases: 1 }))).rejects.toMatchObject({
+        kind: "usage",
+        field: ["policies", "mode"],
+      });
     const run = options({ policies: all.map(({ name }) => ({ name })), mode, cases: 1 });
     const { points } = await evaluate(model, run);
     for (const { label, cases, byQuestion } of points) {

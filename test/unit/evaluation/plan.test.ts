@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { checkLengths, type EvaluateOptions, planEvaluation } from "../../../backend/evaluation/plan.ts";
+import { checkPlan, type EvaluateOptions, planEvaluation } from "../../../backend/evaluation/plan.ts";
+import type { ModelDescription } from "../../../backend/models/sources/source.ts";
 
 const options = (changes: Partial<EvaluateOptions> = {}): EvaluateOptions => ({
   policies: [{ name: "snapkv" }],
@@ -7,6 +8,8 @@ const options = (changes: Partial<EvaluateOptions> = {}): EvaluateOptions => ({
   lengths: [512],
   ...changes,
 });
+/** A model of which nothing is looked at but its context, where no policy has a file. */
+const modelOf = (n_ctx: number) => ({ ref: "m", family: "m", digest: "m", config: { n_ctx } }) as ModelDescription;
 const pointsOf = async (changes: Partial<EvaluateOptions>) =>
   (await planEvaluation(options(changes))).points.map(({ label, budget }) => [label, budget]);
 
@@ -66,13 +69,20 @@ describe("refused without a model is", () => {
     ["one token for another in turns", { policies: [{ name: "h2o", params: { when: "decode" } }], mode: "turns" }, { field: ["policies", "mode"] }], // biome-ignore format: a table
     ["new positions in requests", { policies: [{ name: "snapkv", params: { rerotate: true } }], mode: "requests" }, { field: ["policies", "mode"] }], // biome-ignore format: a table
   ];
-  it.each(cases)("%s", async (_, changes, error) => {
+  const wrong = (changes: object) => changes as Partial<EvaluateOptions>;
+  const senseless: [string, Partial<EvaluateOptions>, object][] = [
+    ["a policy that is a name alone", wrong({ policies: ["snapkv"] }), { kind: "usage" }],
+    ["no policy", wrong({ policies: [null] }), { kind: "usage" }],
+    ["a misspelt field of a policy", wrong({ policies: [{ name: "snapkv", parms: {} }] }), { kind: "usage" }],
+    ["a task without a name", wrong({ tasks: [{ task: "needle" }] }), { kind: "usage" }],
+  ];
+  it.each([...cases, ...senseless])("%s", async (_, changes, error) => {
     await expect(planEvaluation(options(changes))).rejects.toMatchObject(error);
   });
 
   it("a length beyond the context, with the numbers", async () => {
     const plan = await planEvaluation(options({ lengths: [512, 2048] }));
-    expect(() => checkLengths(plan, { n_ctx: 2048 })).toThrow(/2,048 tokens.*exceed the context of 2048/);
-    expect(() => checkLengths(plan, { n_ctx: 4096 })).not.toThrow();
+    expect(() => checkPlan(plan, modelOf(2048))).toThrow(/2,048 tokens.*exceed the context of 2048/);
+    expect(() => checkPlan(plan, modelOf(4096))).not.toThrow();
   });
 });

@@ -1,4 +1,5 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
+import * as models from "../../../../backend/models/load.ts";
 import { commandFolder, expectLine, ok } from "../../../helpers/cli.ts";
 import { headscope } from "../../../helpers/headscope.ts";
 
@@ -12,6 +13,9 @@ interface Document {
   readonly cache: { readonly bytes: number; readonly bytesFull: number; readonly kept?: number[][][] };
 }
 
+vi.mock("../../../../backend/models/load.ts", { spy: true });
+const loads = vi.mocked(models.loadModel);
+
 const { at, file } = commandFolder();
 const row = () => file("row.json", [ROW]);
 const generate = (...args: string[]) =>
@@ -20,7 +24,7 @@ const generate = (...args: string[]) =>
 describe("generate --policy", () => {
   test("says what was kept, and with which parameters", async () => {
     const { policies, cache } = ok(await generate("--policy", "tova", "--param", "budget=5")).json<Document>();
-    expect(policies).toEqual([{ name: "tova", params: { budget: 5, when: "prefill" } }]);
+    expect(policies).toEqual([{ name: "tova", params: { budget: 5, rerotate: false, when: "prefill" } }]);
     for (const positions of cache.kept!.flat()) expect(positions).toHaveLength(5 + 2);
   });
 
@@ -72,6 +76,52 @@ describe("generate --policy", () => {
     expectLine(await refused("--policy", "tova,snapkv"), 2, /tova and snapkv can't go together/);
     expectLine(await refused("--param", "ratio=0.5"), 2, /unknown parameter "ratio"/);
   });
+});
+
+describe("files of other models and prompts beyond the context", () => {
+  const refused = async (message: RegExp, ...args: string[]) => {
+    loads.mockClear();
+    expectLine(await headscope(args), 1, message);
+    expect(loads).not.toHaveBeenCalled();
+  };
+  test("are refused before the model is loaded", async () => {
+    const model = {
+      ref: "other",
+      family: "llama",
+      digest: `sha256:${"0".repeat(64)}`,
+      layers: 1,
+      heads: 2,
+      kvHeads: 2,
+    };
+    const kvHeads = [["retrieval", "streaming"]];
+    const other = file("other.json", {
+      format: "headscope.head-mask/1",
+      model,
+      kvHeads,
+      sink: 1,
+      recent: 4,
+      source: "user",
+    });
+    const started = ["generate", ...MODEL, "--tokens-file", row()];
+    const numbers = /1 layers of 2 heads and 2 KV heads.*2 layers of 4 heads and 4 KV heads/;
+    await refused(numbers, ...started, "--mask", other);
+    await refused(numbers, ...started, "--draft-mask", other);
+    await refused(numbers, ...started, "--policy", "duo-attention", "--param", `mask=${other}`);
+    await refused(/16 prompt tokens and 9000 new ones exceed the context/, ...started, "--max-tokens", "9000");
+  });
+});
+
+test("policies that act on new tokens go on behind a prompt that is saved", async () => {
+  const save = ["--save-cache", at("went-on.safetensors")];
+  for (const args of [
+    ["--policy", "tova", "--param", "budget=5", "--param", "when=decode"],
+    ["--policy", "recycled-attention", "--param", "budget=4", "--param", "stride=2"],
+    ["--policy", "xkv", "--param", "rank=8"],
+  ]) {
+    const free = ok(await generate(...args)).json<Document>();
+    const saving = ok(await generate(...args, ...save)).json<Document>();
+    expect([saving.ids, saving.policies, saving.cache]).toEqual([free.ids, free.policies, free.cache]);
+  }
 });
 
 test("policies list and show tell of each what it chooses and takes", async () => {

@@ -1,9 +1,11 @@
 import { describe, expect, it, test } from "vitest";
 import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
+import { type CostOptions, predictCosts } from "../../../../backend/inference/cost/costs.ts";
 import { DEVICES, type Device } from "../../../../backend/inference/cost/devices.ts";
 import { footprint } from "../../../../backend/inference/cost/footprint.ts";
 import { predict } from "../../../../backend/inference/cost/predict.ts";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
+import { errorOf, refused } from "../../../helpers/errors.ts";
 
 /** Yi-34B 200K, the example of Fu 2024: 60 layers of 56 heads on 8 KV heads of 128, bfloat16. */
 const YI: ModelConfig = {
@@ -152,5 +154,20 @@ describe("a footprint", () => {
     expect(local.pairs).toBe(4 * (windowed + causal));
     expect(local.readBytes).toBe(2 * (64 + 1012.5) * rowBytes);
     expect(local.bytes).toBe(full.bytes);
+  });
+});
+
+describe("options of predictCosts that can't be", () => {
+  it.each([
+    ["no lengths", {}, "tokens"],
+    ["a length that is no list", { tokens: 32 }, "tokens"],
+    ["an empty list of lengths", { tokens: [] }, "tokens"],
+    ["policies that are no combinations", { tokens: [32], policies: [{ name: "tova" }] }, "policies"],
+    ["devices that are no list", { tokens: [32], devices: "a100" }, "devices"],
+    ["weights of no form", { tokens: [32], weights: "q9" }, "weights"],
+    ["a cache of no form", { tokens: [32], cache: "q9" }, "cache"],
+  ])("are refused before a model is looked for: %s", async (_, options, field) => {
+    const error = await errorOf(predictCosts("no-such-model", options as unknown as CostOptions));
+    expect(error).toEqual(refused("usage", { field }));
   });
 });

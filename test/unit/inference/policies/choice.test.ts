@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { generate } from "../../../../backend/inference/generate.ts";
-import { choosePolicies } from "../../../../backend/inference/policies/choice.ts";
+import { choosePolicies, type PolicyRequest } from "../../../../backend/inference/policies/choice.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
@@ -27,6 +27,18 @@ describe("what no model is loaded for", () => {
 
   it.each([1, -0.1, 1.5, "most"])("a ratio of %s", async (ratio) => {
     expect(await errorWith(["tova", { ratio }])).toEqual(refused("usage", { field: "ratio" }));
+  });
+
+  it.each([
+    ["a name alone", "tova", {}],
+    ["nothing", null, {}],
+    ["no name", {}, { field: "name" }],
+    ["an empty definition", { name: {} }, { field: "name" }],
+    ["a misspelt field", { name: "tova", parms: { budget: 4 } }, { subject: "parms" }],
+    ["parameters as a list", { name: "tova", params: [4] }, { field: "params" }],
+    ["parameters that are null", { name: "tova", params: null }, { field: "params" }],
+  ])("a request of %s", async (_, request, error) => {
+    expect(await errorOf(choosePolicies([request as PolicyRequest]))).toEqual(refused("usage", error));
   });
 
   it("a ratio beside a budget", async () => {

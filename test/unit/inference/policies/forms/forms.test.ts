@@ -85,6 +85,45 @@ describe("directions in which rows are largest", () => {
       });
   });
 
+  it("are all there are where as many are wanted, so that nothing is lost", () => {
+    tf.tidy(() => {
+      const rows = tf.randomNormal([5, 12], 0, 1, "float32", 3);
+      const directions = principalDirections(rows, 12);
+      const back = tf.matMul(tf.matMul(rows, directions), directions, false, true);
+      expect(back.dataSync()).toEqual(rows.dataSync());
+    });
+  });
+
+  it("diagonalise matrices of low rank, of equal eigenvalues and of one number", () => {
+    const random = tf.tidy(() => tf.randomNormal([40, 7], 0, 1, "float32", 5).dataSync());
+    const gram = (i: number, j: number) => {
+      let sum = 0;
+      for (let k = 0; k < 7; k++) sum += random[i * 7 + k]! * random[j * 7 + k]!;
+      return sum;
+    };
+    const cases: [number, (i: number, j: number) => number][] = [
+      [40, gram],
+      [6, (i, j) => (i === j ? 3 : 0)],
+      [6, (i, j) => (i === j ? 2 : 1)],
+      [1, () => 4],
+      [5, () => 0],
+    ];
+    for (const [n, entry] of cases) {
+      const matrix = Float64Array.from({ length: n * n }, (_, at) => entry(Math.floor(at / n), at % n));
+      const { values, vectors } = eigen(matrix.slice(), n);
+      for (let i = 0; i < n; i++)
+        for (let j = 0; j < n; j++) {
+          let [unit, back] = [0, 0];
+          for (let k = 0; k < n; k++) {
+            unit += vectors[i * n + k]! * vectors[j * n + k]!;
+            back += values[k]! * vectors[k * n + i]! * vectors[k * n + j]!;
+          }
+          expect(unit).toBeCloseTo(i === j ? 1 : 0, 10);
+          expect(back).toBeCloseTo(matrix[i * n + j]!, 9);
+        }
+    }
+  });
+
   it("hold nearly as much as the best of their number, where they are searched for among many", () => {
     const [rows, channels, rank] = [400, 120, 20];
     const random = new Random(3);

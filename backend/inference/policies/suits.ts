@@ -1,0 +1,16 @@
+import { checkModel, headModel } from "../../common/heads/model.ts";
+import type { ModelDescription } from "../../models/sources/source.ts";
+import { type PolicyChoice, seesAll } from "./choice.ts";
+
+/**
+ * Insists that policies suit a model, whose weights are not needed for that, and one another.
+ * @param choice policies at work, as `choosePolicies` gives them
+ * @throws HeadscopeError (mismatch) for a file of another model, naming both, (usage) for policies that don't go together, and as the
+ *   policies' own checks
+ */
+export function checkSuits(model: ModelDescription, { heads, blocks, tokens }: Partial<PolicyChoice>): void {
+  const { digest: _, ...shape } = headModel(model);
+  if (heads) checkModel(heads.mask, shape, "the file that heads are chosen by");
+  if (tokens?.policy.whole && heads?.mask.kvHeads?.flat().includes("streaming")) throw seesAll(tokens.policy.name);
+  for (const chosen of [blocks, tokens]) chosen?.policy.check?.(model, chosen.params, chosen.prepared);
+}
