@@ -1,5 +1,6 @@
 import { footprintAnswer, footprintRequest } from "../../common/api/footprint.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { checkModel, headModel } from "../../common/heads/model.ts";
 import { counted } from "../../common/text.ts";
 import { heldBytes, undecidedBytes } from "../../inference/cost/held.ts";
 import { choosePolicies } from "../../inference/policies/choice.ts";
@@ -24,6 +25,7 @@ export const footprintRoutes = [
         });
       const choice = mask ? { ...policies, heads: { mask, prefill, once: false } } : policies;
       const model = await context.models.describe(body.model, signal);
+      if (mask) checkModel(mask, headModel(model), "the mask");
       const positions = model.config.n_ctx;
       const longest = Math.max(...lengths) + newTokens - 1;
       if (longest > positions)

@@ -89,8 +89,6 @@ describe("models info", () => {
 });
 
 describe("loading", () => {
-  const tokens = ["--tokens-file", fixture("families/gpt2/oracle.json")];
-
   test("that can't fit is refused with the numbers, before anything is read", async () => {
     const run = await headscope(["models", "verify", checkpoint("gpt2"), "--against", checkpoint("gpt2")], {
       env: { HEADSCOPE_MEMORY: "0.1MB" },
@@ -100,8 +98,10 @@ describe("loading", () => {
   });
 
   test("names an unknown switch of weight processing, and says why one does not apply", async () => {
+    const file = join(folder, "tokens.json");
+    await writeFile(file, "[[1, 2, 3]]");
     const generate = (switches: string) =>
-      headscope(["generate", "--model", checkpoint("olmo2"), ...tokens, "--process", switches]);
+      headscope(["generate", "--model", checkpoint("olmo2"), "--tokens-file", file, "--process", switches]);
     expect(await generate("fold_nl")).toMatchObject({ code: 2, stderr: expect.stringContaining("fold_ln") });
     const post = await generate("fold_ln");
     expect(post.code).toBe(1);
