@@ -1,5 +1,6 @@
 import type { FootprintAnswer } from "../../../../backend/common/api/footprint.ts";
 import type { GenerateResult } from "../../../../backend/common/api/generation.ts";
+import { counted } from "../../../../backend/common/text.ts";
 import type { MemoryCurves } from "./kv.ts";
 
 /** New tokens that a continuation has chosen, with the one that ended it. */
@@ -24,7 +25,7 @@ export function reservations({ lengths, undecided }: FootprintAnswer): string {
     undecided.length > 0
       ? `How much ${undecided.join(" and ")} holds is known only when it has run: it counts as everything here, so that less is measured.`
       : "",
-    refused ? `No prompt of ${refused.tokens} tokens or fewer is drawn: ${refused.refused}.` : "",
+    refused ? `No prompt of ${counted(refused.tokens, "token")} or fewer is drawn: ${refused.refused}.` : "",
   ]
     .filter((sentence) => sentence !== "")
     .join(" ");
