@@ -11,23 +11,24 @@ const PREFERENCE: readonly Status[] = ["done", "running", "cancelled", "queued",
  * @returns by specification, in the order of the seeds
  */
 export function runsFor(store: Store, specs: readonly TrainSpec[], seeds: readonly number[]): RunRecord[][] {
-  const runByKey = new Map<string, RunRecord>();
-  for (const task of new Set(specs.map((spec) => spec.task))) {
-    for (const run of store.runs({ task })) {
-      const key = keyOf(run.spec, run.seed);
-      const rank = (record: RunRecord): number => PREFERENCE.indexOf(record.status);
-      const before = runByKey.get(key);
-      if (before === undefined || rank(run) < rank(before)) runByKey.set(key, run);
+  // Looked for and made under one lock: another process that asks for the same would make it a second time.
+  return store.transaction(() => {
+    const runByKey = new Map<string, RunRecord>();
+    for (const task of new Set(specs.map((spec) => spec.task))) {
+      for (const run of store.runs({ task })) {
+        const key = keyOf(run.spec, run.seed);
+        const rank = (record: RunRecord): number => PREFERENCE.indexOf(record.status);
+        const before = runByKey.get(key);
+        if (before === undefined || rank(run) < rank(before)) runByKey.set(key, run);
+      }
     }
-  }
-  return store.transaction(() =>
-    specs.map((spec) => {
+    return specs.map((spec) => {
       const missing = seeds.filter((seed) => !runByKey.has(keyOf(spec, seed)));
       if (missing.length > 0)
         for (const run of store.createRuns(spec, missing)) runByKey.set(keyOf(spec, run.seed), run);
       return seeds.map((seed) => runByKey.get(keyOf(spec, seed))!);
-    }),
-  );
+    });
+  });
 }
 
 /** The same text for the same training, whatever the order of its fields. */

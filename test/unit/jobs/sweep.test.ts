@@ -8,6 +8,7 @@ import { planSweep, type SweepResult } from "../../../backend/jobs/sweep.ts";
 import { parseSweep, readSweep, sweepPoints } from "../../../backend/jobs/sweep-file.ts";
 import { openStore } from "../../../backend/store/store.ts";
 import { refused } from "../../helpers/errors.ts";
+import { bundleScript, startScript } from "../../helpers/processes/script.ts";
 
 let folder: string;
 beforeEach(async () => {
@@ -183,6 +184,19 @@ describe("runs for a specification", () => {
       ["induction-5", "induction-2"],
       ["induction-6", "induction-4"],
     ]);
+    store.close();
+  });
+
+  it("are one a seed, however many processes ask for them at once", async () => {
+    const store = openStore({ folder });
+    const script = await bundleScript("store-script");
+    const go = join(folder, "go");
+    const others = [0, 1, 2].map(() => startScript(script, [folder, "reuse", go]));
+    for (const { firstLine } of others) await firstLine;
+    await writeFile(go, "");
+    for (const { ended } of others) expect(await ended).toMatchObject({ code: 0, stderr: "" });
+    const seeds = store.runs().map(({ seed }) => seed);
+    expect(seeds.sort((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, seed) => seed));
     store.close();
   });
 

@@ -1,5 +1,7 @@
 // What another process does with a store, for the tests: store-script.mjs FOLDER ACTION [argument]
+import { existsSync } from "node:fs";
 import { HeadscopeError } from "../../../../backend/common/errors.ts";
+import { runsFor } from "../../../../backend/jobs/reuse.ts";
 import { openStore } from "../../../../backend/store/store.ts";
 import { trainSpec } from "../../training/specs.ts";
 
@@ -26,6 +28,15 @@ const actions: Record<string, () => void> = {
     const store = openStore({ folder: folder! });
     const spec = trainSpec({ task: argument!, training: { steps: 1 } });
     console.log(Array.from({ length: 40 }, () => store.createRuns(spec, [0])[0]!.id).join(" "));
+    store.close();
+  },
+  /** Once a file is there, asks for the run of each of many seeds, one after another. */
+  reuse() {
+    const store = openStore({ folder: folder! });
+    console.log("ready");
+    while (!existsSync(argument));
+    const spec = trainSpec({ training: { steps: 1 } });
+    for (let seed = 0; seed < 60; seed++) runsFor(store, [spec], [seed]);
     store.close();
   },
   /** Begins on the next job, says which, and waits to be killed. */
