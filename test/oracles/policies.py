@@ -677,14 +677,44 @@ def shadowkv(inputs):
 
 
 def headkv(inputs):
-    """Budgets: every KV head of the model gives b / beta of its budget b to a pool of all L G heads; head h has round(b
-    - b / beta + s_h · L G b / beta) (halves to even), s_h its score's share of the sum of all (scores that are not
-    negative; here squares of `scores`), at least the window. Inside a head snapkv picks. `budgets` [layer][KV head]."""
-    L, G, b, beta, window = 4, 3, 32, 1.25, 8
-    scores = inputs.draw("scores", (L, G)) ** 2
-    share = scores / scores.sum()
-    budgets = np.maximum(window, np.rint(b - b / beta + share * L * G * b / beta)).astype(int)
-    return {"parameters": {"budget": b, "beta": beta, "window": window}, "budgets": budgets}
+    """Budgets: every KV head of the model gives b / beta of its budget b to a pool of all L G heads; head h has b - b /
+    beta + s_h · L G b / beta, s_h its score's share of the sum of all (scores that are not negative; here squares of
+    `scores`), but at least the window and at most the prompt. Here what the bounds take or leave is taken from, or goes
+    to, the others in proportion to their scores, until all add up to L G b: clip(b - b / beta + x s_h, window, tokens)
+    with the x of that sum. Where even all heads with a score are full, the rest is shared evenly by those without.
+    Rounded down, and what is missing of the sum goes to the largest fractions, one each, of equal ones the first.
+    Inside a head snapkv picks. `budgets` [case][L G], heads in order, for each of `cases`; in the last all scores but
+    the first three count as 0."""
+    L, G = 4, 3
+    scores = inputs.draw("scores", (L, G)).reshape(-1) ** 2
+    cases = [
+        {"tokens": 1000, "budget": 32, "beta": 1.25, "window": 8, "scored": 12},
+        {"tokens": 60, "budget": 32, "beta": 1.25, "window": 8, "scored": 12},
+        {"tokens": 64, "budget": 32, "beta": 1, "window": 8, "scored": 12},
+        {"tokens": 100, "budget": 40, "beta": 1.1, "window": 30, "scored": 12},
+        {"tokens": 50, "budget": 33, "beta": 2, "window": 4, "scored": 3},
+    ]
+
+    def clipped(case, x):
+        share = np.where(np.arange(L * G) < case["scored"], scores, 0)
+        start = case["budget"] * (1 - 1 / case["beta"])
+        # Those without a score rise only where x is beyond all bounds: far behind the others.
+        rise = np.where(share > 0, x * share / share[share > 0].min(), max(0, x - case["tokens"]))
+        return np.clip(start + rise, case["window"], case["tokens"])
+
+    budgets = []
+    for case in cases:
+        total, low, high = case["budget"] * L * G, 0.0, 1e6
+        for _ in range(200):
+            middle = (low + high) / 2
+            low, high = (middle, high) if clipped(case, middle).sum() < total else (low, middle)
+        exact = clipped(case, high)
+        whole = np.floor(exact + 1e-9).astype(int)
+        order = np.argsort(-np.round(exact - whole, 9), kind="stable")
+        whole[order[: total - whole.sum()]] += 1
+        assert whole.sum() == total
+        budgets.append(whole)
+    return {"cases": cases, "budgets": budgets}
 
 
 def gemfilter(inputs):
