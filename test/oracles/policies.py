@@ -360,25 +360,43 @@ def squeezed_attention(inputs):
     `scores` [query][H][C], `clusters` [query][KV head] and `read` [query][KV head] positions. `calibrated`: by KV head
     the threshold for `sparsity`: over these N queries, all (query, cluster) pairs by falling score (maximum over the
     group), the score of the first pair with which the keys read, sum of N_i, reach (1 - sparsity) T N: pairs with a
-    score at or above it are read."""
-    T, N, C, threshold, sparsity = 40, 3, 8, 0.03, 0.7
+    score at or above it are read. `levels`: two levels with a `coarse` one of D clusters that rules out `ruled_out` of
+    the keys: `assign` [KV head][C], the clusters of the C centroids by the same k-means; here a coarse centroid is the
+    mean of all its keys. Coarse scores and their `thresholds` [KV head], calibrated for ruled_out, as above. Clusters
+    of a coarse one below its threshold (maximum over the group) get no score and count with N_j = 0 for that query; the
+    others' scores follow with the smaller sum; here their threshold is calibrated on these. `read` [query][KV head]:
+    positions."""
+    T, N, C, threshold, sparsity, D, ruled_out = 40, 3, 8, 0.03, 0.7, 3, 0.5
     q, k, _ = inputs.qkv(T + N)
     H, G, d = len(q), len(k), q.shape[-1]
     fixed = k[:, :T]
-    assign, centroids, sizes = [], [], []
-    for g in range(G):
-        unit = fixed[g] / np.linalg.norm(fixed[g], axis=-1, keepdims=True)
-        centres = unit[[int((i + 0.5) * T / C) for i in range(C)]]
+
+    def k_means(rows, count):
+        unit = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+        centres = unit[[int((i + 0.5) * len(rows) / count) for i in range(count)]]
         before = None
         for _ in range(30):
             now = (unit @ centres.T).argmax(1)
             if before is not None and (now == before).all():
                 break
             before = now
-            for i in range(C):
+            for i in range(count):
                 if (now == i).any():
                     mean = unit[now == i].mean(0)
                     centres[i] = mean / np.linalg.norm(mean)
+        return now
+
+    def calibrate(top, sizes, share):
+        thresholds = []
+        for g in range(G):
+            pairs = sorted(((x, sizes[g][i]) for n in range(N) for i, x in enumerate(top[n][g]) if x > 0), reverse=True)
+            running = np.cumsum([size for _, size in pairs])
+            thresholds.append(pairs[np.flatnonzero(running >= share * T * N)[0]][0])
+        return thresholds
+
+    assign, centroids, sizes = [], [], []
+    for g in range(G):
+        now = k_means(fixed[g], C)
         assign.append(now)
         sizes.append(np.bincount(now, minlength=C))
         centroids.append([fixed[g, now == i].mean(0) for i in range(C)])
@@ -390,15 +408,24 @@ def squeezed_attention(inputs):
             x = centroids[g] @ q[h, T + n] / math.sqrt(d)
             scores[n, h] = np.exp(x) / (sizes[g] * np.exp(x)).sum()
     top = scores.reshape(N, G, H // G, C).max(2)
-    calibrated = []
-    for g in range(G):
-        pairs = sorted(((top[n, g, i], sizes[g, i]) for n in range(N) for i in range(C)), reverse=True)
-        running = 0
-        for score, size in pairs:
-            running += size
-            if running >= (1 - sparsity) * T * N:
-                calibrated.append(score)
-                break
+    calibrated = calibrate(top, sizes, 1 - sparsity)
+    above = [k_means(centroids[g], D) for g in range(G)]
+    of_key = [above[g][assign[g]] for g in range(G)]
+    coarse_sizes = [np.bincount(own, minlength=D) for own in of_key]
+    coarse = np.array([[fixed[g, of_key[g] == i].mean(0) for i in range(D)] for g in range(G)])
+
+    def group_scores(n, g, vectors, counts):
+        x = [np.exp(vectors @ q[h, T + n] / math.sqrt(d)) for h in range(g * H // G, (g + 1) * H // G)]
+        return np.max([e / (counts * e).sum() for e in x], 0)
+
+    first = [[group_scores(n, g, coarse[g], coarse_sizes[g]) for g in range(G)] for n in range(N)]
+    limits = calibrate(first, coarse_sizes, 1 - ruled_out)
+    second = []
+    for n in range(N):
+        looked = [(first[n][g] >= limits[g])[above[g]] for g in range(G)]
+        second.append([np.where(looked[g], group_scores(n, g, centroids[g], sizes[g] * looked[g]), 0) for g in range(G)])
+    fine = calibrate(second, sizes, 1 - sparsity)
+    both = [[list(np.flatnonzero((second[n][g] >= fine[g])[assign[g]])) for g in range(G)] for n in range(N)]
     clusters = [[list(np.flatnonzero(top[n, g] > threshold)) for g in range(G)] for n in range(N)]
     read = [[list(np.flatnonzero(np.isin(assign[g], clusters[n][g]))) for g in range(G)] for n in range(N)]
     return {
@@ -410,6 +437,12 @@ def squeezed_attention(inputs):
         "clusters": clusters,
         "read": read,
         "calibrated": calibrated,
+        "levels": {
+            "parameters": {"coarse": D, "ruledOut": ruled_out},
+            "assign": above,
+            "thresholds": limits,
+            "read": both,
+        },
     }
 
 
