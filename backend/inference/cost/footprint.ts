@@ -54,7 +54,7 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
   const { tokens, newTokens } = size;
   const rowBytes = 2 * cacheRowBytes(size.cache, d_head);
   const windows = choice.heads && meaningOf(choice.heads.mask).windows;
-  const counts = choice.tokens && countsOf(choice.tokens, tokens, config);
+  const counts = choice.tokens && countsOf(choice.tokens, { tokens, config, windows });
   const coded = codedRows(choice, config, rowBytes);
   let [bytes, readBytes, pairs] = [0, 0, 0];
   for (let layer = 0; layer < n_layers; layer++) {
