@@ -186,7 +186,7 @@ function completed(
       "usage",
       `a budget of ${counted(budget, "token")} is below the ${least} that ${policy.name} ${policy.chooses === "tokens" ? "keeps" : "reads"} anyway`,
       {
-        remedy: `give at least ${least}${lower(policy, params, least)}`,
+        remedy: `give at least ${least}${lower(policy.chooses === "inputs" ? {} : policy, params, least)}`,
         field: "budget",
       },
     );
