@@ -8,8 +8,9 @@ import { localWindow, type ModelConfig } from "../../models/config.ts";
 import type { Window } from "../../models/transformer/attention.ts";
 import type { PolicyChoice } from "../policies/choice.ts";
 import { countsOf } from "../policies/counts.ts";
-import type { PromptView } from "../policies/kinds/blocks.ts";
+import type { ColumnRule, PromptView } from "../policies/kinds/blocks.ts";
 import { kept } from "../policies/kinds/parameters.ts";
+import { columnRules, readsAt } from "../policies/work/sparse-layers.ts";
 
 /** A request whose memory and work are wanted. */
 export interface RequestSize {
@@ -48,22 +49,28 @@ interface HeadRows {
 /** Policies at work, as `choosePolicies` gives them; `{}` for full attention. */
 type Choice = Partial<PolicyChoice>;
 
-/** The footprint of a request under policies. @param config of the model */
-export function footprint(choice: Choice, config: ModelConfig, size: RequestSize): Footprint {
+/**
+ * The footprint of a request under policies.
+ * @param config of the model
+ * @param counts whether pairs are counted, which takes long for long prompts under policies for blocks; else they are full attention's
+ */
+export function footprint(choice: Choice, config: ModelConfig, size: RequestSize, counts = true): Footprint {
   const { n_layers, n_heads, n_key_value_heads: kvHeads, d_head } = config;
   const { tokens, newTokens } = size;
   const rowBytes = 2 * cacheRowBytes(size.cache, d_head);
   const windows = choice.heads && meaningOf(choice.heads.mask).windows;
-  const counts = choice.tokens && countsOf(choice.tokens, { tokens, config, windows });
+  const stay = choice.tokens && countsOf(choice.tokens, { tokens, config, windows });
+  const holds = choice.blocks?.policy.holds?.(choice.blocks.params);
+  const columns = holds && columnRules(config, holds);
   const coded = codedRows(choice, config, rowBytes);
   let [bytes, readBytes, pairs] = [0, 0, 0];
   for (let layer = 0; layer < n_layers; layer++) {
     const local = localWindow(config, layer);
-    const squares = squaresOf(choice, config, layer, tokens);
+    const squares = counts ? squaresOf(choice, config, layer, tokens) : 1;
     for (let head = 0; head < kvHeads; head++) {
       const window = windows?.[layer]?.[head];
-      const count = Math.min(tokens, counts?.[layer]?.[head] ?? tokens);
-      const rows = window ? streaming(window, choice.heads!, size) : full(count, choice, size);
+      const count = Math.min(tokens, stay?.[layer]?.[head] ?? tokens);
+      const rows = window ? streaming(window, choice.heads!, size) : full(count, choice, size, columns?.[layer]);
       const chosen = window ? rows.read : chosenOf(rows.read, choice, layer);
       const [held, look] = window ? [0, 0] : [coded(rows.used), coded(rows.read)];
       bytes += rows.allocated * rowBytes - held;
@@ -113,13 +120,26 @@ function streaming(window: Window, { prefill, once }: NonNullable<Choice["heads"
   return { used: 0, allocated: rowsAllocated(length, window), read: Math.min(tokens + middle(newTokens), most), pairs };
 }
 
-function full(count: number, { tokens: choice }: Choice, { tokens, newTokens }: RequestSize): HeadRows {
+function full(count: number, { tokens: choice }: Choice, size: RequestSize, columns: ColumnRule | undefined): HeadRows {
+  const { tokens, newTokens } = size;
   const slides = choice?.params.when === "decode" && Number.isFinite(kept(choice.params, tokens));
   const pairs = reach(tokens);
+  if (columns) return { ...sparse(columns, size), pairs };
   if (!slides) return { ...grown(count, newTokens), pairs };
   const most = kept(choice.params, tokens);
   const length = Math.min(count + newTokens - 1, most);
   return { used: length, allocated: rowsAllocated(length), read: Math.min(count + middle(newTokens), most), pairs };
+}
+
+/** A head that holds what its last token reads. */
+function sparse(columns: ColumnRule, { tokens, newTokens }: RequestSize): Omit<HeadRows, "pairs"> {
+  const readBy = (token: number): number => {
+    let rows = 0;
+    for (let position = 0; position <= token; position++) if (readsAt(columns, position, token)) rows++;
+    return rows;
+  };
+  const used = readBy(tokens + newTokens - 2);
+  return { used, allocated: rowsAllocated(used), read: readBy(tokens + Math.floor(middle(newTokens)) - 1) };
 }
 
 /** A head that holds so much of the prompt, and every new token. */

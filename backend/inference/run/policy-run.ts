@@ -14,6 +14,7 @@ import { ChannelPruning } from "../policies/work/channel-pruning.ts";
 import { Condensation } from "../policies/work/condensation.ts";
 import { Eviction, type EvictionExtent } from "../policies/work/eviction.ts";
 import { readerOf, Selection } from "../policies/work/selection.ts";
+import { SparseLayers } from "../policies/work/sparse-layers.ts";
 import type { CheckedRun, Sequence } from "./options.ts";
 
 /** By layer and KV head, windows of heads that stream. */
@@ -27,6 +28,7 @@ interface PromptWork {
   /** Once it is read. */
   condensation?: Condensation;
   sliding?: SlidingHeads;
+  readonly sparse: SparseLayers | undefined;
   /** Share of its attention that was read under a policy for blocks. */
   share?: number;
   /** Places of the tokens that the whole model reads, where a policy has left some out. */
@@ -183,9 +185,9 @@ export class PolicyRun {
   /** Counts a new token of each sequence that is about to go through the model. */
   advance(sequences: readonly Sequence[], cache: KvCache | undefined): void {
     sequences.forEach(({ number }, row) => {
-      const { selection, sliding } = this.#of(number);
+      const { selection, sliding, sparse } = this.#of(number);
       selection?.advance();
-      if (cache) sliding?.slide(cache, row, cache.lengths[row]! + 1);
+      if (cache) for (const each of [sliding, sparse]) each?.slide(cache, row, cache.lengths[row]! + 1);
     });
   }
 
@@ -197,7 +199,7 @@ export class PolicyRun {
   /** Sees the ends of prompts, or new tokens behind them, and frees what does not stay. */
   see(sequences: readonly Sequence[], result: ForwardResult, cache: KvCache): void {
     sequences.forEach(({ number, all, prompt }, row) => {
-      const { eviction, pruning, inputs } = this.#of(number);
+      const { eviction, pruning, sparse, inputs } = this.#of(number);
       if (all.length > 0) {
         eviction?.go(result, cache, row);
         return;
@@ -205,6 +207,7 @@ export class PolicyRun {
       if (inputs) cache.standFor(0, inputs, prompt.length);
       eviction?.read(result, cache);
       pruning?.read(result, cache);
+      sparse?.slide(cache, row, prompt.length);
     });
   }
 
@@ -223,13 +226,15 @@ export class PolicyRun {
   }
 
   #start(sequence: Sequence): PromptWork {
-    const { reads, form } = this.#choice ?? {};
+    const { blocks, reads, form } = this.#choice ?? {};
+    const holds = blocks?.policy.holds?.(blocks.params);
     const extent = this.#extentOf(sequence);
     const selection = reads && new Selection(this.#model, reads, extent);
     const fresh = sequence.prompt.length - (this.#options.prefix?.tokens.length ?? 0);
     return {
       eviction: this.#eviction(sequence, extent),
       selection: selection?.selects ? selection : undefined,
+      sparse: holds && new SparseLayers(this.#model.config, holds, this.#windows),
       pruning: form?.policy.channels ? new ChannelPruning(this.#model, form, extent, fresh) : undefined,
     };
   }

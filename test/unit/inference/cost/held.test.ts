@@ -65,6 +65,16 @@ describe("bytes that are predicted are those that are allocated", () => {
     expect(predicted).toBe(allocated);
   });
 
+  it("by sparse layers, of which new tokens let more go", async () => {
+    const requests = [{ name: "longgen", params: { local: 1, stride: 3 } }];
+    for (const newTokens of [1, NEW, 30]) {
+      const { cache } = await run({ policies: requests, maxTokens: newTokens });
+      const choice = await choosePolicies(requests);
+      expect(footprint(choice, model.config, { ...SIZE, newTokens }).bytes).toBe(cache.bytes);
+      expect(cache.bytes).toBeLessThan(cache.bytesFull);
+    }
+  });
+
   /** Those that want nothing trained: what is trained changes scores alone. */
   const named = policies.list().filter(({ name, chooses }) => {
     const trained = policies.flags(name).some(({ description }) => description.includes("train-gates"));
