@@ -148,10 +148,11 @@ export class PolicyRun {
     const reader = this.#reader(sequences);
     const requests = reader ? { ...own, reader } : own;
     const decoding = sequences[0]!.all.length > 0;
+    const tokens = decoding ? "new" : ends ? "end" : "part";
     const names = new Set(
       sequences.flatMap(({ number }) => {
         const { eviction, pruning } = this.#of(number);
-        const chooses = eviction && (!decoding || eviction.decodes) ? eviction.names(ends) : [];
+        const chooses = eviction && (!decoding || eviction.decodes) ? eviction.names(tokens) : [];
         return [...chooses, ...(pruning && ends && !decoding ? pruning.names : [])];
       }),
     );

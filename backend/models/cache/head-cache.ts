@@ -139,11 +139,16 @@ export class HeadCache {
    */
   spans(length: number): Int32Array[] {
     const summary = this.#summary && Int32Array.of(this.#summary.page.id, 0, -this.#summary.weight, 1);
-    return [...this.#rowSpans(length), ...(summary ? [summary] : [])];
+    return [...this.rowSpans(length), ...(summary ? [summary] : [])];
   }
 
-  /** The same without its summary. */
-  #rowSpans(length: number): Int32Array[] {
+  /** The same without its summary. @param first row whose span is wanted */
+  rowSpans(length: number, first = 0): Int32Array[] {
+    const all = this.#allRowSpans(length);
+    return first === 0 ? all : [spansFrom(concatenated(all), first)];
+  }
+
+  #allRowSpans(length: number): Int32Array[] {
     this.#insistPlaced(length);
     if (this.window || this.#end === 0 || length < this.#end) return [spansOf(this.runs(length), this.#pages)];
     const fresh = { slot: this.#used, position: this.#end, count: length - this.#end };
@@ -258,9 +263,14 @@ export class HeadCache {
     this.#placed = end;
   }
 
+  /** The positions that it holds after `length` tokens, ascending. */
+  positions(length: number): number[] {
+    return positionsOf(this.#ascending(length));
+  }
+
   /** Keys and values of what it holds after `length` tokens, and the positions. @returns tensors of the caller's */
   read(length: number): StoredRows & { positions: number[] } {
-    return { ...this.#storage.read(concatenated(this.#rowSpans(length))), positions: positionsOf(this.runs(length)) };
+    return { ...this.#storage.read(concatenated(this.rowSpans(length))), positions: positionsOf(this.runs(length)) };
   }
 
   /** The same as it is held, positions ascending. */
@@ -435,8 +445,7 @@ export class HeadCache {
 
   /** The tokens that it holds, ascending: positions where none were numbered anew. @param skipped tokens left out by that */
   origins(length: number, skipped: number): number[] {
-    const positions = positionsOf(this.runs(length)).sort((a, b) => a - b);
-    return positions.map((position) => this.#origins[position] ?? position + skipped);
+    return this.positions(length).map((position) => this.#origins[position] ?? position + skipped);
   }
 
   /**
@@ -549,6 +558,19 @@ function spansOf(runs: readonly Run[], pages: readonly CachePage[]): Int32Array 
       done += now;
     }
   return spans.subarray(0, end);
+}
+
+/** Spans without their first rows. @param spans [n, 4] */
+function spansFrom(spans: Int32Array, first: number): Int32Array {
+  let before = 0;
+  for (let i = 0; i < spans.length; before += spans[i + 3]!, i += 4) {
+    const skipped = first - before;
+    if (skipped >= spans[i + 3]!) continue;
+    const rest = spans.slice(i);
+    if (skipped > 0) rest.set([rest[1]! + skipped, rest[2]! + skipped, rest[3]! - skipped], 1);
+    return rest;
+  }
+  return new Int32Array(0);
 }
 
 /** The part of a run whose positions lie from `first` to before `end`. */

@@ -3,12 +3,13 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, listOf, oneOf, type Rule, type Rules, whole } from "../../common/options.ts";
 import { counted } from "../../common/text.ts";
 import { CACHE_KINDS, type CacheKind } from "../../common/words.ts";
+import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
 import { type CacheForm, describeForm, FormCodings } from "./forms/form.ts";
 import type { SampledPage } from "./forms/kvquant.ts";
 import { HeadCache, type HeldBytes, rowsAllocated, type WholePage } from "./head-cache.ts";
-import type { CacheStorage, StoredRows } from "./storage/storage.ts";
+import { type CacheStorage, concatenated, type StoredRows } from "./storage/storage.ts";
 import { storageOf } from "./storage/storages.ts";
 import { checkWindows, positionsOf } from "./window.ts";
 
@@ -390,12 +391,26 @@ export class KvCache {
 
   /** The positions that one KV head holds, ascending. */
   positions(layer: number, row: number, head: number): number[] {
-    return positionsOf(this.head(layer, row, head).runs(this.lengths[row]!)).sort((a, b) => a - b);
+    return this.head(layer, row, head).positions(this.#rows[row]!.length);
   }
 
   /** Keys, values and positions of one KV head. @returns tensors of the caller's */
   read(layer: number, row: number, head: number): HeldRows {
     return this.head(layer, row, head).read(this.lengths[row]!);
+  }
+
+  /**
+   * Keys and values of KV heads of a layer that hold as many tokens, read in one go.
+   * @param first of each head's that is read @returns tensors of the caller's [heads, held - first, d_head]
+   */
+  readTogether({ layer, row, heads }: { layer: number; row: number; heads: readonly number[] }, first = 0): StoredRows {
+    const { length } = this.#rows[row]!;
+    const spans = heads.flatMap((head) => this.head(layer, row, head).rowSpans(length, first));
+    return tf.tidy(() => {
+      const { keys, values } = this.storage.read(concatenated(spans));
+      const byHead = (rows: Tensor): Tensor => tf.reshape(rows, [heads.length, -1, this.#config.d_head]);
+      return { keys: byHead(keys), values: byHead(values) };
+    });
   }
 
   /** Keys and values of some of the positions that one KV head holds. @param positions ascending @returns tensors of the caller's */
