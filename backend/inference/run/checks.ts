@@ -54,7 +54,10 @@ export function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, mas
 }
 
 /** Insists that a policy can choose among a prompt's tokens. @throws HeadscopeError (usage) where these can't stand at other positions, or layers are too few */
-export function checkInputs({ config }: Model, { choice, prefix, interventions = [], forward }: CheckedRun): void {
+export function checkInputs(
+  { config, changes }: Model,
+  { choice, prefix, interventions = [], forward }: CheckedRun,
+): void {
   const { policy, params } = choice!.inputs!;
   policy.layers(params, config.n_layers);
   const refuse = (what: string, remedy: string, field: string) =>
@@ -63,7 +66,7 @@ export function checkInputs({ config }: Model, { choice, prefix, interventions =
       field: ["policies", field],
     });
   if (prefix) throw refuse("and those of a prefix have been read", "give whole prompts", "prefix");
-  if (interventions.length > 0 || forward?.interventions?.size)
+  if (interventions.length > 0 || forward?.interventions?.size || changes)
     throw refuse("which interventions don't know", "leave one of the two out", "interventions");
 }
 

@@ -91,9 +91,11 @@ export class PolicyRun {
     return this.readsAtOnce ? { prefill: { read: this.#of(number).share ?? 1 } } : {};
   }
 
-  /** Mean share that a sequence's new tokens have read of the keys held, where a policy chooses. */
+  /** Mean share that a sequence's new tokens have read of the keys held, where a policy chooses; 1 where it leaves nothing unread. */
   shareRead({ number }: Sequence): number | undefined {
-    return this.#of(number).selection?.share;
+    const { selection } = this.#of(number);
+    if (selection) return selection.share;
+    return this.#choice?.reads ? 1 : undefined;
   }
 
   /** Key channels that a policy has left of a prompt, by layer and KV head. */

@@ -1,7 +1,7 @@
 import { z } from "zod";
+import { RATIO } from "../../../common/words.ts";
 import { tf } from "../../../runtime/tf.ts";
 import type { FormPolicy } from "../kinds/form.ts";
-import { RATIO } from "../kinds/parameters.ts";
 
 const parameters = z.object({
   ratio: z.number().min(0).lt(1).default(RATIO).describe("share of the key channels of a head that are set to 0"),
