@@ -30,7 +30,7 @@ export interface Generation {
     kind?: CacheKind;
     /** The positions held at the end, ascending, by layer and KV head, where heads stream or a policy has let tokens go. */
     kept?: number[][][];
-    /** Channels that are left of the keys of the prompt, ascending, by layer and KV head, where a policy chooses among them. */
+    /** Channels that are left of the keys of the prompt or the prefix, ascending, by layer and KV head, where a policy chooses among them. */
     channels?: number[][][];
     /** Bytes of values that lie outside of the cache, from where what is read is fetched. */
     offloaded?: number;
@@ -104,7 +104,7 @@ export async function continueAll(
     const read = forwards.caches ? await readPrompts(forwards, sequences, options.prefix?.logits) : undefined;
     const ended = performance.now();
     cache = read && forwards.cut(KvCache.join(read.map((prompt) => prompt.cache)));
-    if (cache) forwards.policies.condense(sequences, cache);
+    if (cache) await forwards.policies.condense(sequences, cache, forwards.turn);
     const cutting = read ? performance.now() - ended : 0; // of all prompts together, which each waits for
     const begun = read ?? forwards.step(sequences).map((logits) => ({ logits, at: performance.now() }));
     rows = bySequences(continuations, begun).map(([continuation, each]): Row => {
@@ -158,7 +158,6 @@ async function decode(rows: readonly Row[], { forwards, cache, draft, keep }: Wa
     active.forEach((row, r) => {
       if (going[r]) return;
       const read = forwards.policies.shareRead(row.continuation);
-      const channels = forwards.policies.channels(row.continuation);
       const held = {
         ...heldBy(
           cache,
@@ -166,7 +165,6 @@ async function decode(rows: readonly Row[], { forwards, cache, draft, keep }: Wa
           row.continuation.sequences.flatMap((each) => forwards.policies.condensed(each) ?? []),
         ),
         ...(read === undefined ? {} : { read }),
-        ...(channels ? { channels } : {}),
       };
       const facts = {
         ...forwards.facts,
@@ -238,6 +236,7 @@ function heldBy(
   );
   const whole = positions.flat().every((held) => held.length === all.length);
   const kept = whole && !windows.flat().some(Boolean) ? undefined : positions;
+  const channels = own.channels(0);
   const offloaded = forms.flatMap((form) => form.offloaded ?? []);
   for (const each of [own, ...others]) each.dispose();
   return {
@@ -246,6 +245,7 @@ function heldBy(
     ...(offloaded.length > 0 ? { offloaded: total(offloaded) } : {}),
     ...(kind === "f32" ? {} : { kind }),
     ...(kept ? { kept } : {}),
+    ...(channels ? { channels } : {}),
   };
 }
 
