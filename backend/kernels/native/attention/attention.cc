@@ -150,9 +150,9 @@ void attendCoded(const CodedRows& coded, const CodedRows* next, const Look& look
   coded.gather(count, w, z);
 }
 
-/** Queries with a page's channels alone, one after the other, filled up with zeros to whole vectors. */
+/** Queries with a page's channels alone, one after the other, filled up with zeros to whole vectors and blocks of codes. */
 void someChannels(const std::vector<int32_t>& channels, int count, const float** q, std::vector<float>& memory) {
-  const size_t d = (channels.size() + LANES - 1) / LANES * LANES;
+  const size_t d = (channels.size() + CACHE_BLOCK - 1) / CACHE_BLOCK * CACHE_BLOCK;
   memory.assign(count * d, 0.f);
   for (int i = 0; i < count; i++) {
     float* to = memory.data() + i * d;

@@ -22,7 +22,7 @@ const QUESTION = randomTokens(1, 40, 96, 6)[0]!;
 let model: Model;
 
 beforeAll(async () => {
-  model = randomModel(smallConfig());
+  model = randomModel(smallConfig({ d_head: 16, rotary_dim: 16, attn_scale: 0.25 })); // widths that pages do not fill up
   await generate(model, { tokens: [1] }); // makes the tables of rotations, which the model keeps
 });
 afterAll(() => model.dispose());
@@ -78,13 +78,20 @@ describe("key channels that are dropped", () => {
       const prompt = rowsAllocated(TOKENS.length) * 4 * (left + d_head);
       expect(cache.bytes).toBe(heads * (prompt + rowsAllocated(NEW - 1) * 4 * 2 * d_head));
     }
-    const plain = await run({});
+  });
+
+  it("are none of heads that stream", async () => {
     const mask = maskFromKvHeads(headModel(model), [{ layer: 1, head: 0 }], { sink: 2, recent: 9 });
-    const streaming = await run({ mask, prefill: "dense" });
-    const both = await run({ mask, prefill: "dense", policies: [think({ ratio: 0.5 })] });
-    const freed = rowsAllocated(TOKENS.length) * 4 * (d_head / 2);
-    const more = 2 * 4 * d_head * (rowsAllocated(TOKENS.length) + rowsAllocated(NEW - 1)) - plain.cache.bytes / heads;
-    expect(both.cache.bytes).toBe(streaming.cache.bytes - freed + more);
+    for (const prefill of ["masked", "dense"] as const) {
+      const streaming = await run({ mask, prefill });
+      const { cache } = await run({ mask, prefill, policies: [think({ ratio: 0.5 })] });
+      const left = cache.channels!.flat().map(({ length }) => length);
+      expect(left).toEqual([16, 16, 8, 16, 16, 16]);
+      // Of the head that holds everything half of the prompt's keys goes; its new tokens begin a page.
+      const fresh = rowsAllocated(TOKENS.length + NEW - 1) - rowsAllocated(TOKENS.length) - rowsAllocated(NEW - 1);
+      const freed = rowsAllocated(TOKENS.length) * 4 * 8 + fresh * 4 * 2 * 16;
+      expect(cache.bytes).toBe(streaming.cache.bytes - freed);
+    }
   });
 
   it("are none where all stay: full attention, to the bit", async () => {
