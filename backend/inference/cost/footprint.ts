@@ -61,7 +61,7 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
   const { tokens, newTokens } = size;
   const rowBytes = 2 * cacheRowBytes(size.cache, d_head);
   const windows = choice.heads && meaningOf(choice.heads.mask).windows;
-  const counts = choice.tokens && countsOf(choice.tokens, tokens, config);
+  const counts = choice.tokens && countsOf(choice.tokens, { tokens, config, windows });
   const bytesOf = fullBytes(choice, config, size, rowBytes);
   let [bytes, readBytes, pairs] = [0, 0, 0];
   for (let layer = 0; layer < n_layers; layer++) {
@@ -72,9 +72,7 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
       const count = Math.min(tokens, counts?.[layer]?.[head] ?? tokens);
       const rows = window ? streaming(window, choice.heads!, size) : full(count, choice, size);
       const chosen = window ? rows.read : chosenOf(rows.read, choice, layer);
-      const own = window
-        ? { allocated: rows.allocated * rowBytes, read: rows.read * rowBytes }
-        : bytesOf(rows, count);
+      const own = window ? { allocated: rows.allocated * rowBytes, read: rows.read * rowBytes } : bytesOf(rows, count);
       bytes += own.allocated;
       readBytes += own.read * Math.min(1, chosen / rows.read, (local ?? rows.read) / rows.read);
       pairs += Math.min(rows.pairs, squares * reach(tokens), local === undefined ? rows.pairs : reach(tokens, local));

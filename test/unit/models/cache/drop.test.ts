@@ -60,7 +60,12 @@ function appendWhole(storage: CacheStorage, one: Modelled, count: number): void 
   const { head, length } = one;
   head.prepare(length, length + count);
   const slots = Array.from({ length: count }, (_, i) => head.slotOf(length + i));
-  const table = new Table(Int32Array.from(slots.flatMap((slot) => [head.pageOf(slot).id, slot % PAGE])), [1, count, 1, 2]);
+  const table = new Table(Int32Array.from(slots.flatMap((slot) => [head.pageOf(slot).id, slot % PAGE])), [
+    1,
+    count,
+    1,
+    2,
+  ]);
   const rows = slots.map(() => [++written, written % 7, 1, 2]);
   const k = tf.tensor3d(rows.flat(), [count, 1, WIDTH]);
   const v = tf.neg(k);
@@ -133,6 +138,11 @@ describe.each(STORAGES)("a head that lets single positions go, in %s", (_, stora
     const fork = new HeadCache(storage, undefined, one.head);
     one.head.prune(one.length, [0, 2]); // what is checked, and another
     expect(one.head.bytes).toBe(rowsAllocated(one.length) * storage.ofChannels([0, 2]).rowBytes);
+    const whole = new HeadCache(storage);
+    expect(whole.restore(one.length, one.head.dump(one.length))).toBe(true);
+    checkRead({ ...one, head: whole });
+    expect(whole.bytes).toBe(one.head.bytes);
+    whole.dispose();
     for (let i = 0; i < 60; i++) {
       const positions = [...one.held.keys()];
       const some = (count: number): number[] =>

@@ -40,7 +40,7 @@ function expectSame(one: Run, other: Run): void {
   expect(one.ids).toEqual(other.ids);
   one.steps.forEach((logits, i) => {
     logits.forEach((x, j) => {
-      expect(Math.abs(x - other.steps[i]![j]!)).toBeLessThan(1e-4);
+      expect(Math.abs(x - other.steps[i]![j]!)).toBeLessThan(5e-4);
     });
   });
 }
@@ -131,7 +131,10 @@ describe("key channels that are dropped", () => {
         fork.truncate(tokens);
         const rows = [0, 1].map((head) => fork.read(1, 0, head));
         // + 0: a zero has no sign
-        const numbers = rows.map(({ keys, values, positions }) => [...tf.tidy(() => [tf.add(keys, 0).arraySync(), values.arraySync()]), positions]);
+        const numbers = rows.map(({ keys, values, positions }) => [
+          ...tf.tidy(() => [tf.add(keys, 0).arraySync(), values.arraySync()]),
+          positions,
+        ]);
         for (const { keys, values } of rows) tf.dispose([keys, values]);
         fork.dispose();
         return numbers;
