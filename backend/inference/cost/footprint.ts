@@ -108,7 +108,7 @@ function undecidedOf({ blocks, inputs, tokens, form }: Choice): string[] {
 function squaresOf({ blocks }: Choice, config: ModelConfig, layer: number, tokens: number): number {
   if (!blocks?.policy.placed) return 1;
   // No policy that goes by places alone looks at these.
-  const none = {} as Pick<PromptView, "queries" | "keys" | "values">;
+  const none = {} as Pick<PromptView, "queries" | "lastQueries" | "keys" | "values">;
   const view = { ...none, config, layer, start: 0, tokens, side: SQUARE };
   return blocks.policy.choose(view, blocks.params, blocks.prepared)?.share ?? 1;
 }
