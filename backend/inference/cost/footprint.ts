@@ -1,7 +1,7 @@
 import { meaningOf } from "../../common/heads/meaning.ts";
 import type { CacheKind } from "../../common/words.ts";
 import { SQUARE } from "../../kernels/attend.ts";
-import { cacheRowBytes } from "../../kernels/pages.ts";
+import { cacheRowBytes, keyRowBytes } from "../../kernels/pages.ts";
 import { codedPageBytes } from "../../models/cache/forms/size.ts";
 import { PAGE, rowsAllocated } from "../../models/cache/head-cache.ts";
 import { localWindow, type ModelConfig } from "../../models/config.ts";
@@ -46,6 +46,13 @@ interface HeadRows {
   readonly pairs: number;
 }
 
+/** Bytes of a full head. */
+interface HeadBytes {
+  readonly allocated: number;
+  /** Of the rows that the token in the middle of the new ones sees. */
+  readonly read: number;
+}
+
 /** Policies at work, as `choosePolicies` gives them; `{}` for full attention. */
 type Choice = Partial<PolicyChoice>;
 
@@ -62,7 +69,7 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
   const stay = choice.tokens && countsOf(choice.tokens, { tokens, config, windows });
   const holds = choice.blocks?.policy.holds?.(choice.blocks.params);
   const columns = holds && columnRules(config, holds);
-  const coded = codedRows(choice, config, rowBytes);
+  const bytesOf = fullBytes(choice, config, size, rowBytes);
   let [bytes, readBytes, pairs] = [0, 0, 0];
   for (let layer = 0; layer < n_layers; layer++) {
     const local = localWindow(config, layer);
@@ -72,9 +79,9 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
       const count = Math.min(tokens, stay?.[layer]?.[head] ?? tokens);
       const rows = window ? streaming(window, choice.heads!, size) : full(count, choice, size, columns?.[layer]);
       const chosen = window ? rows.read : chosenOf(rows.read, choice, layer);
-      const [held, look] = window ? [0, 0] : [coded(rows.used), coded(rows.read)];
-      bytes += rows.allocated * rowBytes - held;
-      readBytes += (rows.read * rowBytes - look) * Math.min(1, chosen / rows.read, (local ?? rows.read) / rows.read);
+      const own = window ? { allocated: rows.allocated * rowBytes, read: rows.read * rowBytes } : bytesOf(rows, count);
+      bytes += own.allocated;
+      readBytes += own.read * Math.min(1, chosen / rows.read, (local ?? rows.read) / rows.read);
       pairs += Math.min(rows.pairs, squares * reach(tokens), local === undefined ? rows.pairs : reach(tokens, local));
     }
   }
@@ -93,11 +100,13 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
 }
 
 /** Policies of which nothing is known before they have looked. */
-function undecidedOf({ blocks, inputs, form }: Choice): string[] {
+function undecidedOf({ blocks, inputs, tokens, form }: Choice): string[] {
   const names = [
     blocks && !blocks.policy.placed ? blocks.policy.name : undefined,
     inputs?.policy.name,
-    form && !form.policy.sizeOf && !form.policy.form ? form.policy.name : undefined,
+    form && !form.policy.sizeOf && !form.policy.form && !form.policy.keyChannels ? form.policy.name : undefined,
+    // Tokens that go one by one may be of the prompt, or not.
+    form?.policy.keyChannels && tokens?.params.when === "decode" ? form.policy.name : undefined,
   ];
   return names.filter((name) => name !== undefined);
 }
@@ -146,6 +155,29 @@ function sparse(columns: ColumnRule, { tokens, newTokens }: RequestSize): Omit<H
 function grown(count: number, newTokens: number): Omit<HeadRows, "pairs"> {
   const used = count + newTokens - 1;
   return { used, allocated: rowsAllocated(used), read: count + middle(newTokens) };
+}
+
+/** Bytes of full heads. @returns of a head's rows, where it holds `count` tokens of the prompt at its end */
+function fullBytes(
+  choice: Choice,
+  config: ModelConfig,
+  { cache, newTokens }: RequestSize,
+  rowBytes: number,
+): (rows: HeadRows, count: number) => HeadBytes {
+  const { form, tokens } = choice;
+  const coded = codedRows(choice, config, rowBytes);
+  const channels = form?.policy.keyChannels?.(config, form.params) ?? config.d_head;
+  if (channels === config.d_head || tokens?.params.when === "decode")
+    return ({ used, allocated, read }) => ({
+      allocated: allocated * rowBytes - coded(used),
+      read: read * rowBytes - coded(read),
+    });
+  // Of the prompt's keys some channels are held, in pages of their own.
+  const pruned = rowBytes / 2 + keyRowBytes(cache, config.d_head, channels);
+  return (_, count) => ({
+    allocated: rowsAllocated(count) * pruned + rowsAllocated(newTokens - 1) * rowBytes,
+    read: count * pruned + middle(newTokens) * rowBytes,
+  });
 }
 
 /** Bytes that codes take off a head's rows: of whole pages behind the recent tokens. @returns of so many rows */

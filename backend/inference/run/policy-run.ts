@@ -5,6 +5,7 @@ import type { KvCache } from "../../models/cache/kv-cache.ts";
 import type { AttentionReader } from "../../models/cache/reader.ts";
 import type { ForwardOptions, ForwardResult } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
+import type { Turn } from "../../runtime/turn.ts";
 import { checkPrompt, type PolicyChoice } from "../policies/choice.ts";
 import { SlidingHeads } from "../policies/heads/sliding-heads.ts";
 import { chosenInputs } from "../policies/inputs/chosen-inputs.ts";
@@ -98,11 +99,6 @@ export class PolicyRun {
     return this.#choice?.reads ? 1 : undefined;
   }
 
-  /** Key channels that a policy has left of a prompt, by layer and KV head. */
-  channels({ number }: Sequence): number[][][] | undefined {
-    return this.#of(number).pruning?.kept;
-  }
-
   /** A prompt that is held in another form. */
   condensed({ number }: Sequence): Condensation | undefined {
     return this.#of(number).condensation;
@@ -135,14 +131,16 @@ export class PolicyRun {
     return true;
   }
 
-  /** Holds prompts that were read in another form, where a policy says so. @param cache whose rows are those of the sequences */
-  condense(sequences: readonly Sequence[], cache: KvCache): void {
+  /** Holds prompts that were read in another form, where a policy says so. @param cache whose rows are those of the sequences @throws what `turn` throws */
+  async condense(sequences: readonly Sequence[], cache: KvCache, turn: Turn): Promise<void> {
     const { form } = this.#choice ?? {};
     if (!form?.policy.condense) return;
-    sequences.forEach((sequence, row) => {
+    for (const [row, sequence] of sequences.entries()) {
       const held = { cache, row };
-      this.#of(sequence.number).condensation = new Condensation(this.#model, form, this.#extentOf(sequence), held);
-    });
+      const condensation = new Condensation(this.#model, form, this.#extentOf(sequence), held);
+      this.#of(sequence.number).condensation = condensation;
+      await condensation.take(held, turn);
+    }
   }
 
   /** The requests of a forward, with those of policies. @param ends the prompts, or behind them */

@@ -108,6 +108,24 @@ describe("bytes that are predicted are those that are allocated", () => {
     expect(predicted).toBe(allocated);
   });
 
+  it.each([
+    [{}, undefined],
+    [{ ratio: 0.2 }, undefined],
+    [{ ratio: 0.2, zeroed: true }, undefined],
+    [{ ratio: 0.9 }, { name: "snapkv", params: { ratio: 0.5 } }],
+  ])("by think of %j, behind %j", async (params, before) => {
+    const requests = [...(before ? [before] : []), { name: "think", params }];
+    for (const cache of ready ? (["f32", "f16", "q8"] as const) : (["f32"] as const)) {
+      const { bytes } = footprint(await choosePolicies(requests), model.config, { ...SIZE, cache });
+      expect((await run({ policies: requests, cache })).cache.bytes).toBe(bytes);
+    }
+  });
+
+  it("is said not to be known by think where tokens go one by one", async () => {
+    const requests = [{ name: "tova", params: { budget: 150, when: "decode" } }, { name: "think" }];
+    expect(footprint(await choosePolicies(requests), model.config, SIZE).undecided).toEqual(["think"]);
+  });
+
   it.each([{ rank: 5 }, { ratio: 0.5, layers: 2 }])("by xkv of %j", async (params) => {
     const requests = [{ name: "xkv", params }];
     const [predicted, allocated] = await bytesOf(await choosePolicies(requests), { policies: requests });
