@@ -52,7 +52,7 @@ export async function beginAlone(model: Model, point: PlannedPoint, prompt: Firs
   const began = performance.now();
   const prefix = await readPrefix(model, { tokens: [...context, ...request], policies, cache, signal });
   const ms = performance.now() - began;
-  const run = { policies: policies.filter((one) => !choosesTokens(one)) };
+  const run = { policies: policies.filter((one) => !choosesOnce(one)) };
   if (mode !== "requests") return { prefix, run, ms };
   try {
     return { prefix, context: await contextOf(model, point, { ...prompt, read: prefix }), run, ms };
@@ -79,6 +79,8 @@ async function contextOf(
   }
 }
 
-function choosesTokens({ name }: PolicyRequest): boolean {
-  return (typeof name === "string" ? registered.get(name) : name).chooses === "tokens";
+/** True for policies whose choice stands once a prompt is read: what follows goes on from what they have left. */
+function choosesOnce({ name }: PolicyRequest): boolean {
+  const { chooses } = typeof name === "string" ? registered.get(name) : name;
+  return chooses === "tokens" || chooses === "inputs";
 }

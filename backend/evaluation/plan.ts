@@ -226,7 +226,6 @@ function refuseGoingOn({ label, choice }: PlannedPoint, mode: EvaluationMode): v
       field: ["policies", "mode"],
     });
   if (when === "decode") throw refuse("lets tokens go as it writes", "give when=prefill");
-  if (choice.inputs) throw refuse("reads some of each prompt's tokens, at positions of their own", "leave it out");
   if (choice.form?.policy.channels) throw refuse("looks at the last queries of a whole prompt", "leave it out");
   if (rerotate && mode === "requests")
     throw refuse("numbers what stays anew, so that nothing leads back to the context", "give rerotate=false");
