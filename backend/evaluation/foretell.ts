@@ -1,6 +1,6 @@
 import { likeliest } from "../inference/decoding/sampling.ts";
 import { Forwards } from "../inference/forwards.ts";
-import { choosePolicies } from "../inference/policies/choice.ts";
+import { choosePolicies, pruningOf } from "../inference/policies/choice.ts";
 import type { Prefix } from "../inference/prefix.ts";
 import { readPrompts } from "../inference/reading.ts";
 import type { RunOptions } from "../inference/run/options.ts";
@@ -50,7 +50,8 @@ export async function foretell(model: Model, options: ForetellOptions): Promise<
     const prefillMs = performance.now() - began;
     cache = forwards.cut(read!.cache);
     const logits = [read!.logits];
-    const size = choice.reads || choice.tokens?.params.when === "decode" ? 1 : TOGETHER;
+    const single = choice.reads || pruningOf(choice) || choice.tokens?.params.when === "decode";
+    const size = single ? 1 : TOGETHER;
     const before = scored.slice(0, -1); // the last token foretells nothing that is scored
     for (let first = 0; first < before.length; first += size) {
       const part = before.slice(first, first + size);

@@ -9,6 +9,7 @@ import { checkSpeculative } from "./decoding/speculative.ts";
 import { Forwards } from "./forwards.ts";
 import type { UsedPolicy } from "./policies/choice.ts";
 import type { Condensation } from "./policies/work/condensation.ts";
+import type { LayerPruning } from "./policies/work/layer-pruning.ts";
 import type { Prefix } from "./prefix.ts";
 import { readPrompts } from "./reading.ts";
 import type { CheckedRun, StepListener } from "./run/options.ts";
@@ -22,7 +23,7 @@ export interface Generation {
   /** Why it ended. */
   stopped: Stopped;
   cache: {
-    /** Bytes allocated for keys and values at the end; 0 where nothing is cached. */
+    /** Bytes allocated for keys and values at the end, and for the states of tokens that wait before a layer; 0 where nothing is cached. */
     bytes: number;
     /** Bytes that full attention allocates for the same tokens. */
     bytesFull: number;
@@ -164,6 +165,7 @@ async function decode(rows: readonly Row[], { forwards, cache, draft, keep }: Wa
           cache,
           cached[r]!,
           row.continuation.sequences.flatMap((each) => forwards.policies.condensed(each) ?? []),
+          row.continuation.sequences.flatMap((each) => forwards.policies.layerPruning(each) ?? []),
         ),
         ...(read === undefined ? {} : { read }),
         ...(channels ? { channels } : {}),
@@ -225,12 +227,13 @@ function heldBy(
   cache: KvCache | undefined,
   rows: readonly number[],
   forms: readonly Condensation[],
+  waiting: readonly LayerPruning[],
 ): Generation["cache"] {
   if (!cache) return { bytes: 0, bytesFull: 0 };
   const [own, ...others] = rows.map((row) => cache.fork(row)) as [KvCache, ...KvCache[]];
   const { kind, windows } = own;
   const total = (list: readonly number[]): number => list.reduce((sum, bytes) => sum + bytes, 0);
-  const bytes = total([own, ...others, ...forms].map((each) => each.bytes));
+  const bytes = total([own, ...others, ...forms, ...waiting].map((each) => each.bytes));
   const bytesFull = total([own, ...others].map((each) => each.bytesFull));
   const all = Array.from({ length: own.seen[0]! }, (_, position) => position);
   const positions = windows.map((heads, layer) =>

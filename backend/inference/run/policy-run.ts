@@ -5,14 +5,16 @@ import type { KvCache } from "../../models/cache/kv-cache.ts";
 import type { AttentionReader } from "../../models/cache/reader.ts";
 import type { ForwardOptions, ForwardResult } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
-import { checkPrompt, type PolicyChoice } from "../policies/choice.ts";
+import { checkPrompt, type PolicyChoice, pruningOf } from "../policies/choice.ts";
 import { SlidingHeads } from "../policies/heads/sliding-heads.ts";
 import { chosenInputs } from "../policies/inputs/chosen-inputs.ts";
+import { prunes } from "../policies/kinds/inputs.ts";
 import { joinReaders, PromptReader } from "../policies/prompt/reader.ts";
 import { checkBehind } from "../policies/work/behind-prefix.ts";
 import { ChannelPruning } from "../policies/work/channel-pruning.ts";
 import { Condensation } from "../policies/work/condensation.ts";
 import { Eviction, type EvictionExtent } from "../policies/work/eviction.ts";
+import { LayerPruning } from "../policies/work/layer-pruning.ts";
 import { readerOf, Selection } from "../policies/work/selection.ts";
 import type { CheckedRun, Sequence } from "./options.ts";
 
@@ -24,6 +26,7 @@ interface PromptWork {
   readonly eviction: Eviction | undefined;
   readonly selection: Selection | undefined;
   readonly pruning: ChannelPruning | undefined;
+  readonly layerPruning: LayerPruning | undefined;
   /** Once it is read. */
   condensation?: Condensation;
   sliding?: SlidingHeads;
@@ -85,7 +88,8 @@ export class PolicyRun {
 
   /** Mean share that a sequence's new tokens have read of the keys held, where a policy chooses. */
   shareRead({ number }: Sequence): number | undefined {
-    return this.#of(number).selection?.share;
+    const { selection, layerPruning } = this.#of(number);
+    return selection?.share ?? layerPruning?.share;
   }
 
   /** Key channels that a policy has left of a prompt, by layer and KV head. */
@@ -107,9 +111,16 @@ export class PolicyRun {
   /** Chooses the tokens of a prompt that go through the whole model. @returns their places, undefined where all do */
   choosesInputs({ number, prompt }: Sequence, requests: ForwardOptions): readonly number[] | undefined {
     const { inputs } = this.#choice ?? {};
-    const chosen = inputs && chosenInputs(this.#model, inputs, prompt, requests);
+    if (!inputs || prunes(inputs.policy)) return undefined;
+    const { policy, params } = inputs;
+    const chosen = chosenInputs(this.#model, { policy, params }, prompt, requests);
     if (chosen) this.#of(number).inputs = chosen;
     return chosen;
+  }
+
+  /** The policy that leaves out tokens of a sequence layer by layer, where it leaves out any. */
+  layerPruning({ number }: Sequence): LayerPruning | undefined {
+    return this.#of(number).layerPruning;
   }
 
   /** Cuts streaming heads of each row to windows of its own, which slide from here on, where a policy says so. @param cache whose rows are the prompts' */
@@ -204,8 +215,8 @@ export class PolicyRun {
 
   /** Frees what policies know. */
   dispose(): void {
-    for (const { eviction, selection, condensation, sliding } of this.#work.values())
-      for (const each of [eviction, selection, condensation, sliding]) each?.dispose();
+    for (const { eviction, selection, condensation, sliding, layerPruning } of this.#work.values())
+      for (const each of [eviction, selection, condensation, sliding, layerPruning]) each?.dispose();
   }
 
   #of(number: number): PromptWork {
@@ -220,10 +231,13 @@ export class PolicyRun {
     const { reads, form } = this.#choice ?? {};
     const extent = this.#extentOf(sequence);
     const selection = reads && new Selection(this.#model, reads, extent);
+    const inputs = pruningOf(this.#choice);
+    const layerPruning = inputs && new LayerPruning(this.#model, inputs, extent);
     const fresh = sequence.prompt.length - (this.#options.prefix?.tokens.length ?? 0);
     return {
       eviction: this.#eviction(sequence, extent),
       selection: selection?.selects ? selection : undefined,
+      layerPruning: layerPruning?.prunes ? layerPruning : undefined,
       pruning: form?.policy.channels ? new ChannelPruning(this.#model, form, extent, fresh) : undefined,
     };
   }
