@@ -166,7 +166,7 @@ describe.each(["turns", "requests"] as const)("in mode %s", (mode) => {
   leavesNoTensors();
 
   it("every policy that needs no file goes on from its cut prompt, but those that see whole prompts", async () => {
-    const whole = ["think"];
+    const whole = ["lazyllm", "think"];
     const all = policies
       .list()
       .filter(

@@ -85,11 +85,7 @@ const SMALL_TOKENS: Record<string, unknown> = { ...SMALL, gates };
 const BUDGETED: readonly string[] = ["inputs", "tokens", "reads"];
 
 /** A policy at each moment that it knows, with parameters that let tokens go. */
-function settings({
-  name,
-  chooses,
-  ...policy
-}: Policy): {
+function settings({ name, chooses, ...policy }: Policy): {
   title: string;
   policies: GenerateOptions["policies"];
   chooses: Policy["chooses"];
@@ -263,10 +259,11 @@ describe("every policy", () => {
 
   it.each(all.filter(({ prunes }) => prunes))(
     "$title runs from memory, for the prompt and each new token, what masked scores give in the plain forward",
-    async ({ policies: [request] }) => {
-      const policy = policies.get(request!.name as string) as PruningPolicy;
-      const params = policies.parse(policy.name, request!.params);
-      const { ids, steps, cache } = await run({ policies: [request!], maxTokens: NEW });
+    async ({ policies: own }) => {
+      const [{ name, params: given }] = own as [{ name: string; params: Record<string, unknown> }];
+      const policy = policies.get(name) as PruningPolicy;
+      const params = policies.parse(name, given);
+      const { ids, steps, cache } = await run({ policies: own, maxTokens: NEW });
       const plain = new MaskedLayers(policy, params);
       for (let step = 0; step < NEW; step++) {
         const tokens = [...TOKENS, ...ids.slice(0, step)];
