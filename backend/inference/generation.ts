@@ -21,7 +21,7 @@ export interface Generation {
   /** Why it ended. */
   stopped: Stopped;
   cache: {
-    /** Bytes allocated for keys and values at the end; 0 where nothing is cached. */
+    /** Bytes allocated for keys and values at the end, and for the states of tokens that wait before a layer; 0 where nothing is cached. */
     bytes: number;
     /** Bytes that full attention allocates for the same tokens. */
     bytesFull: number;
@@ -232,10 +232,11 @@ export function heldBy(
   if (!cache) return { bytes: 0, bytesFull: 0 };
   const read = policies.shareRead(sequences[0]!);
   const forms = sequences.flatMap((sequence) => policies.condensed(sequence) ?? []);
+  const waiting = sequences.flatMap((sequence) => policies.layerPruning(sequence) ?? []);
   const [own, ...others] = rows.map((row) => cache.fork(row)) as [KvCache, ...KvCache[]];
   const { kind, windows } = own;
   const total = (list: readonly number[]): number => list.reduce((sum, bytes) => sum + bytes, 0);
-  const bytes = total([own, ...others, ...forms].map((each) => each.bytes));
+  const bytes = total([own, ...others, ...forms, ...waiting].map((each) => each.bytes));
   const bytesFull = total([own, ...others].map((each) => each.bytesFull));
   const all = Array.from({ length: own.seen[0]! }, (_, position) => position);
   const positions = windows.map((heads, layer) =>

@@ -7,7 +7,7 @@ import { policies } from "./index.ts";
 import type { BlockPolicy } from "./kinds/blocks.ts";
 import type { FormPolicy } from "./kinds/form.ts";
 import type { HeadChoice } from "./kinds/heads.ts";
-import type { InputPolicy } from "./kinds/inputs.ts";
+import { type InputPolicy, type PruningPolicy, prunes } from "./kinds/inputs.ts";
 import { type Budget, kept, refuseBoth } from "./kinds/parameters.ts";
 import type { Chosen, Policy } from "./kinds/policy.ts";
 import type { ReadPolicy } from "./kinds/reads.ts";
@@ -90,6 +90,7 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
     const budgeted = policy.chooses === "inputs" || policy.chooses === "tokens" || policy.chooses === "reads";
     const params = budgeted ? completed(policy, given) : given;
     if (policy.chooses === "form") policy.check?.(params);
+    if (policy.chooses === "inputs" && prunes(policy)) policy.check?.(params);
     const chosen =
       policy.chooses === "heads"
         ? await policy.choose(params)
@@ -97,7 +98,7 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
     choice = { ...choice, [policy.chooses]: chosen };
     used.push({ name: policy.name, params });
   }
-  checkTogether(choice);
+  checkTogether({ ...choice, used });
   return { ...choice, used };
 }
 
@@ -117,7 +118,7 @@ async function preparedOf(policy: Policy, params: Record<string, unknown>): Prom
 }
 
 /** @throws HeadscopeError (usage) for policies that don't work on one another's results */
-function checkTogether({ heads, blocks, inputs, tokens, reads, form }: Omit<PolicyChoice, "used">): void {
+function checkTogether({ heads, blocks, inputs, tokens, reads, form, used }: PolicyChoice): void {
   const refuse = (why: string, remedy: string, names = [tokens, reads].map((each) => each?.policy.name)) =>
     new HeadscopeError("usage", `${names.join(" and ")} can't go together: ${why}`, { remedy, field: "policies" });
   if (blocks && inputs)
@@ -125,6 +126,14 @@ function checkTogether({ heads, blocks, inputs, tokens, reads, form }: Omit<Poli
       blocks.policy.name,
       inputs.policy.name,
     ]);
+  if (inputs && prunes(inputs.policy) && (heads || tokens || reads || form)) {
+    const others = used.filter(({ name }) => name !== inputs.policy.name).map(({ name }) => name);
+    throw refuse(
+      `${inputs.policy.name} itself chooses what each layer holds and reads, for the prompt and for each new token`,
+      "leave one of them out",
+      [inputs.policy.name, ...others],
+    );
+  }
   if (heads && tokens?.policy.whole) throw seesAll(tokens.policy.name);
   const other = tokens ?? reads;
   const still = other ?? (form?.policy.channels ? undefined : form);
@@ -164,6 +173,12 @@ function checkTogether({ heads, blocks, inputs, tokens, reads, form }: Omit<Poli
     );
 }
 
+/** The policy that leaves out tokens layer by layer, where there is one. */
+export function pruningOf({ inputs }: Partial<PolicyChoice> = {}): Chosen<PruningPolicy> | undefined {
+  const { policy, ...chosen } = inputs ?? {};
+  return policy && prunes(policy) ? ({ policy, ...chosen } as Chosen<PruningPolicy>) : undefined;
+}
+
 /** The error for a policy that looks at all KV heads of a layer, of which some stream. */
 export function seesAll(policy: string): HeadscopeError {
   return new HeadscopeError("usage", `${policy} looks at all KV heads of a layer together, and some of them stream`, {
@@ -180,7 +195,7 @@ function completed(
   const params: TokenChoice["params"] = (policy.chooses === "tokens" && policy.complete?.(given)) || given;
   const { ratio, budget } = params;
   refuseBoth(policy.name, params, "ratio", "budget");
-  const least = (policy.chooses === "inputs" ? undefined : policy.least?.(params)) ?? 1;
+  const least = ("least" in policy ? policy.least?.(params) : undefined) ?? 1;
   if (budget !== undefined && budget < least)
     throw new HeadscopeError(
       "usage",
@@ -190,7 +205,7 @@ function completed(
         field: "budget",
       },
     );
-  const decides = policy.chooses === "tokens" && policy.decides?.(params);
+  const decides = "decides" in policy && policy.decides?.(params);
   return ratio === undefined && budget === undefined && !decides ? { ...params, ratio: RATIO } : params;
 }
 

@@ -6,14 +6,16 @@ import type { AttentionReader } from "../../models/cache/reader.ts";
 import type { ForwardOptions, ForwardResult } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
 import type { Turn } from "../../runtime/turn.ts";
-import { checkPrompt, type PolicyChoice } from "../policies/choice.ts";
+import { checkPrompt, type PolicyChoice, pruningOf } from "../policies/choice.ts";
 import { SlidingHeads } from "../policies/heads/sliding-heads.ts";
 import { chosenInputs } from "../policies/inputs/chosen-inputs.ts";
+import { prunes } from "../policies/kinds/inputs.ts";
 import { joinReaders, PromptReader } from "../policies/prompt/reader.ts";
 import { checkBehind } from "../policies/work/behind-prefix.ts";
 import { ChannelPruning } from "../policies/work/channel-pruning.ts";
 import { Condensation } from "../policies/work/condensation.ts";
 import { Eviction, type EvictionExtent } from "../policies/work/eviction.ts";
+import { LayerPruning } from "../policies/work/layer-pruning.ts";
 import { readerOf, Selection } from "../policies/work/selection.ts";
 import { SparseLayers } from "../policies/work/sparse-layers.ts";
 import type { CheckedRun, Sequence } from "./options.ts";
@@ -26,6 +28,7 @@ interface PromptWork {
   readonly eviction: Eviction | undefined;
   readonly selection: Selection | undefined;
   readonly pruning: ChannelPruning | undefined;
+  readonly layerPruning: LayerPruning | undefined;
   /** Once it is read. */
   condensation?: Condensation;
   sliding?: SlidingHeads;
@@ -69,7 +72,8 @@ export class PolicyRun {
   /** True where a policy acts at each new token, which then goes through the model by itself. */
   get actsAtEach(): boolean {
     const { heads, tokens, reads, form } = this.#choice ?? {};
-    return Boolean(heads?.slides || reads || form?.policy.condense) || tokens?.params.when === "decode";
+    const each = heads?.slides || reads || pruningOf(this.#choice) || form?.policy.condense;
+    return Boolean(each) || tokens?.params.when === "decode";
   }
 
   /** Codes that a policy puts pages of the cache into. */
@@ -94,8 +98,8 @@ export class PolicyRun {
 
   /** Mean share that a sequence's new tokens have read of the keys held, where a policy chooses; 1 where it leaves nothing unread. */
   shareRead({ number }: Sequence): number | undefined {
-    const { selection } = this.#of(number);
-    if (selection) return selection.share;
+    const { selection, layerPruning } = this.#of(number);
+    if (selection || layerPruning) return selection?.share ?? layerPruning?.share;
     return this.#choice?.reads ? 1 : undefined;
   }
 
@@ -113,9 +117,16 @@ export class PolicyRun {
   /** Chooses the tokens of a prompt that go through the whole model. @returns their places, undefined where all do */
   choosesInputs({ number, prompt }: Sequence, requests: ForwardOptions): readonly number[] | undefined {
     const { inputs } = this.#choice ?? {};
-    const chosen = inputs && chosenInputs(this.#model, inputs, prompt, requests);
+    if (!inputs || prunes(inputs.policy)) return undefined;
+    const { policy, params } = inputs;
+    const chosen = chosenInputs(this.#model, { policy, params }, prompt, requests);
     if (chosen) this.#of(number).inputs = chosen;
     return chosen;
+  }
+
+  /** The policy that leaves out tokens of a sequence layer by layer, where it leaves out any. */
+  layerPruning({ number }: Sequence): LayerPruning | undefined {
+    return this.#of(number).layerPruning;
   }
 
   /** Cuts streaming heads of each row to windows of its own, which slide from here on, where a policy says so. @param cache whose rows are the prompts' */
@@ -214,8 +225,8 @@ export class PolicyRun {
 
   /** Frees what policies know. */
   dispose(): void {
-    for (const { eviction, selection, condensation, sliding } of this.#work.values())
-      for (const each of [eviction, selection, condensation, sliding]) each?.dispose();
+    for (const { eviction, selection, condensation, sliding, layerPruning } of this.#work.values())
+      for (const each of [eviction, selection, condensation, sliding, layerPruning]) each?.dispose();
   }
 
   #of(number: number): PromptWork {
@@ -231,11 +242,14 @@ export class PolicyRun {
     const holds = blocks?.policy.holds?.(blocks.params);
     const extent = this.#extentOf(sequence);
     const selection = reads && new Selection(this.#model, reads, extent);
+    const inputs = pruningOf(this.#choice);
+    const layerPruning = inputs && new LayerPruning(this.#model, inputs, extent);
     const fresh = sequence.prompt.length - (this.#options.prefix?.tokens.length ?? 0);
     return {
       eviction: this.#eviction(sequence, extent),
       selection: selection?.selects ? selection : undefined,
       sparse: holds && new SparseLayers(this.#model.config, holds, this.#windows),
+      layerPruning: layerPruning?.prunes ? layerPruning : undefined,
       pruning: form?.policy.channels ? new ChannelPruning(this.#model, form, extent, fresh) : undefined,
     };
   }

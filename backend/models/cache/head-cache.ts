@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Window } from "../transformer/attention.ts";
-import { countIn, freeSlots, positionsBySlot, settled, withoutPositions } from "./runs.ts";
+import { countIn, freeSlots, positionsBySlot, settled, withoutPositions, withPositions } from "./runs.ts";
 import {
   type CachePage,
   type CacheStorage,
@@ -344,15 +344,42 @@ export class HeadCache {
     if (end <= start) return;
     this.#insistPlaced(start);
     const { window } = this;
-    const rows = window ? rowsAllocated(end, window) : rowsAllocated(this.slotOf(end - 1) + 1);
-    for (let i = window ? 0 : Math.floor(this.slotOf(start) / PAGE); i * PAGE < rows; i++) {
+    if (window) this.#makeRoom(0, rowsAllocated(end, window));
+    else this.#makeRoom(this.slotOf(start), rowsAllocated(this.slotOf(end - 1) + 1));
+    this.#placed = end;
+  }
+
+  /**
+   * Makes room for positions among those of `length` tokens, of a full head that holds none of them: in the slots behind its others, in
+   * the order of the positions.
+   * @param positions ascending
+   * @throws HeadscopeError (usage) for a position that it holds, and a streaming head
+   */
+  admit(length: number, positions: readonly number[]): void {
+    const before = this.#ascending(this.#placed);
+    const used = countIn(before);
+    const { runs, present } = withPositions(before, positions, used);
+    if (this.window || present !== undefined) {
+      const head = this.window ? "a streaming head" : `a head that holds position ${present}`;
+      throw new HeadscopeError("usage", `${head} can't take it among its others`, {
+        remedy: "give full heads positions that they don't hold",
+      });
+    }
+    this.#makeRoom(used, rowsAllocated(used + positions.length));
+    this.#kept = runs;
+    this.#end = length;
+    this.#placed = length;
+  }
+
+  /** Allocates pages from that of a slot on, and copies those that are not its own. */
+  #makeRoom(slot: number, rows: number): void {
+    for (let i = Math.floor(slot / PAGE); i * PAGE < rows; i++) {
       const wanted = Math.min(PAGE, rows - i * PAGE);
       const page = this.#pages[i];
       if (!page) this.#pages[i] = this.#storage.page(wanted);
       else if (page.holders > 1 || page.rows < wanted || page.inCodes)
         this.#replace(i, Math.max(wanted, page.rows), page.rows);
     }
-    this.#placed = end;
   }
 
   /** The positions that it holds after `length` tokens, ascending. */

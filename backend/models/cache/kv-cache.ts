@@ -263,6 +263,24 @@ export class KvCache {
       });
   }
 
+  /**
+   * Makes room for positions that are counted already, in layers that don't hold them yet.
+   * @param positions ascending, by row
+   * @throws HeadscopeError (usage) for positions that a head holds or the cache does not count, and streaming heads
+   */
+  admit(positions: readonly (readonly number[])[], layers: Iterable<number>): void {
+    for (const layer of layers)
+      this.#rows.forEach(({ length, heads }, r) => {
+        for (const head of heads[layer]!) head.admit(length, positions[r]!);
+      });
+  }
+
+  /** One row as a cache: what becomes of it there becomes of it here. */
+  rowOf(row: number): KvCache {
+    this.#checkRows([row]);
+    return this.#with([this.#rows[row]!]);
+  }
+
   /** Counts tokens of a row that restored heads have left out in a new numbering of their positions. */
   skip(row: number, tokens: number): void {
     this.#checkRows([row]);
