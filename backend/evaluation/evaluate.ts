@@ -11,6 +11,8 @@ import { POLICY_EVALUATION_FORMAT, type PolicyEvaluation } from "../common/api/e
 import { HeadscopeError } from "../common/errors.ts";
 import { headModel } from "../common/heads/model.ts";
 import { counted } from "../common/text.ts";
+import { intervenedModel } from "../hooks/intervened-model.ts";
+import type { Intervention } from "../hooks/intervention-schema.ts";
 import { Forwards } from "../inference/forwards.ts";
 import { loadKernels } from "../kernels/kernels.ts";
 import type { Model } from "../models/model.ts";
@@ -48,9 +50,20 @@ interface PlannedCase {
  * @throws HeadscopeError as `planEvaluation` and `checkPlan`; (usage) for lengths too short for a task, with the fewest tokens;
  *   (mismatch) where `out` holds an evaluation with other settings; what the signal is aborted with: what is done then stays in `out`
  */
-export async function evaluate(model: Model, options: EvaluateOptions): Promise<PolicyEvaluation> {
+export async function evaluate(base: Model, options: EvaluateOptions): Promise<PolicyEvaluation> {
   const plan = await planEvaluation(options);
-  checkPlan(plan, model);
+  checkPlan(plan, base);
+  const { interventions } = plan.settings;
+  if (interventions.length === 0) return evaluatePlan(base, plan, options);
+  const { model, dispose } = intervenedModel(base, interventions as Intervention[]);
+  try {
+    return await evaluatePlan(model, plan, options);
+  } finally {
+    dispose();
+  }
+}
+
+async function evaluatePlan(model: Model, plan: EvaluationPlan, options: EvaluateOptions): Promise<PolicyEvaluation> {
   const cases = drawCases(model, plan);
   checkRuns(model, plan, cases);
   const journal = await Journal.open(options.out, headModel(model), plan.settings);

@@ -5,6 +5,7 @@ import { HeadscopeError } from "../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rule, type Rules, whole } from "../common/options.ts";
 import { counted } from "../common/text.ts";
 import { CACHE_KINDS, type CacheKind, EVALUATION_MODES, type EvaluationMode } from "../common/words.ts";
+import { type Intervention, parseInterventions } from "../hooks/intervention-schema.ts";
 import { atBudget } from "../inference/policies/budget.ts";
 import {
   checkPrompt,
@@ -43,6 +44,8 @@ export interface EvaluateOptions {
   seed?: number | undefined;
   /** Form of the cached keys and values, default f32. */
   cache?: CacheKind | undefined;
+  /** Interventions as data that every run is under, full attention's too: the changed model is the one that is judged. */
+  interventions?: readonly Intervention[] | undefined;
   /** Folder of the results: what an evaluation of the same settings has left there is not computed again. Default: none is written. */
   out?: string | undefined;
   progress?: ((done: number, total: number, label: string, note?: string) => void) | undefined;
@@ -70,6 +73,7 @@ const OPTIONS: Rules<EvaluateOptions> = {
   mode: oneOf(EVALUATION_MODES),
   seed: whole(0),
   cache: oneOf(CACHE_KINDS),
+  interventions: { wants: "a list of interventions", fits: Array.isArray },
   out: { wants: "a path", fits: (path) => typeof path === "string" && path !== "" },
   progress: FUNCTION,
   signal: ANYTHING,
@@ -125,13 +129,14 @@ export async function planEvaluation(options: EvaluateOptions): Promise<Evaluati
   const points = await plannedPoints(asked, budgets);
   for (const { choice } of points) for (const length of lengths) if (choice.tokens) checkPrompt(choice.tokens, length);
   if (mode !== "single") for (const point of points) refuseGoingOn(point, mode);
+  const interventions = parseInterventions([...(options.interventions ?? [])]);
   return {
     settings: {
       policies: asked.map((list) => list.map(givenTo)),
       budgets: [...budgets],
       tasks: tasks.map(({ task, params }) => ({ name: task.name, params })),
       lengths: [...lengths],
-      ...{ cases, mode, seed, cache },
+      ...{ cases, mode, seed, cache, interventions },
     },
     points,
     tasks,

@@ -17,17 +17,7 @@ const CLASSES: Readonly<Record<Tone, string>> = { good: "reproduced", bad: "not"
 export async function htmlReport(report: Report): Promise<string> {
   const plotly = await readFile(require.resolve("plotly.js/dist/plotly-cartesian.min.js"), "utf8");
   const { experiment, figures } = report;
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<title>${escapeXml(experiment.title)}</title>
-<style>${REPORT_STYLE}</style>
-</head>
-<body>
-<main>
+  const body = `<main>
 <header>
 <h1>${escapeXml(experiment.title)}</h1>
 <p>${escapeXml(experiment.description)}</p>
@@ -51,7 +41,28 @@ ${parametersTable(report)}
 </main>
 <script type="application/json" id="figures">${scriptJson(figures.map((figure) => toPlotly(figure, PALETTES.light)))}</script>
 <script>${plotly.replace(/<\/(script)/gi, "<\\/$1")}</script>
-<script>${DRAW}</script>
+<script>${DRAW}</script>`;
+  return htmlPage({ title: experiment.title, policy: POLICY, style: REPORT_STYLE, body });
+}
+
+/** A page of a report's own. @param page.policy content that browsers are to allow it @param page.body its HTML */
+export function htmlPage({
+  title,
+  policy,
+  style,
+  body,
+}: Record<"title" | "policy" | "style" | "body", string>): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<title>${escapeXml(title)}</title>
+<style>${style}</style>
+</head>
+<body>
+${body}
 </body>
 </html>
 `;

@@ -2,12 +2,13 @@ import type { CacheKind, EvaluationMode } from "../../common/words.ts";
 import { evaluate } from "../../evaluation/evaluate.ts";
 import { checkPlan, type EvaluateOptions, planEvaluation } from "../../evaluation/plan.ts";
 import type { Context } from "../context.ts";
+import { readOptionalInterventions } from "../inputs/case-files.ts";
 import { ownedParameters } from "../inputs/owned-parameters.ts";
 import { descriptionOf, withModel } from "../model.ts";
-import type { ModelOptions } from "../options.ts";
+import type { StudiedModelOptions } from "../options.ts";
 import { evaluationText } from "../text/evaluation.ts";
 
-interface EvaluateCommandOptions extends ModelOptions {
+interface EvaluateCommandOptions extends StudiedModelOptions {
   policy: string[];
   budget: number[];
   tasks: string[];
@@ -22,7 +23,8 @@ interface EvaluateCommandOptions extends ModelOptions {
 
 /** Evaluates policies at budgets on tasks, and writes results.json, results.csv and report.html. */
 export async function evaluatePolicies(context: Context, options: EvaluateCommandOptions): Promise<void> {
-  const asked = optionsOf(options);
+  const interventions = await readOptionalInterventions(options.interventions);
+  const asked = { ...optionsOf(options), interventions };
   const plan = await planEvaluation(asked);
   checkPlan(plan, await descriptionOf(options));
   const { signal, progress } = context;

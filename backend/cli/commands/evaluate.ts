@@ -4,10 +4,10 @@ import type { Runs } from "../context.ts";
 import {
   cacheOption,
   integerParser,
-  modelOptions,
   numbers,
   paramOption,
   seedOption,
+  studiedModelOptions,
   wholeNumbers,
   wordParser,
 } from "../options.ts";
@@ -31,7 +31,7 @@ export function register(program: Command, runs: Runs): void {
     .command("evaluate")
     .description("judge policies at budgets on tasks of several lengths, beside full attention and random tokens")
     .addHelpText("after", EXAMPLES);
-  cacheOption(modelOptions(command))
+  cacheOption(studiedModelOptions(command))
     .requiredOption(
       "--policy <names>",
       'policies, with commas between; "a+b" act together (`headscope policies list`)',

@@ -15,11 +15,11 @@ import { writeFileAtomic } from "../../paths.ts";
 import type { Context } from "../context.ts";
 import { readFinder } from "../inputs/finder-files.ts";
 import { ownedParameters } from "../inputs/owned-parameters.ts";
-import { headModelOf, withModel } from "../model.ts";
-import type { ModelOptions } from "../options.ts";
+import { headModelOf, withStudiedModel } from "../model.ts";
+import type { StudiedModelOptions } from "../options.ts";
 import { agreementText } from "../text/agreement.ts";
 
-interface CompareOptions extends Omit<ModelOptions, "model"> {
+interface CompareOptions extends Omit<StudiedModelOptions, "model"> {
   model?: string;
   measure?: string[];
   param?: string[];
@@ -52,7 +52,7 @@ export async function compareFinders(context: Context, options: CompareOptions, 
   if (origin) for (const [i, { model }] of read.entries()) checkModel({ model }, origin, paths[i]);
   const measured: HeadScores[] = [];
   if (ref !== undefined && names.length > 0)
-    await withModel(context, { ...options, model: ref }, async (model) => {
+    await withStudiedModel(context, { ...options, model: ref }, async (model) => {
       for (const name of names) {
         const scores = await measure(context, model, name, { params: params.get(name)!, seed: options.seed });
         context.signal.throwIfAborted();

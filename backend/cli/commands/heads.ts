@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { numberParser, paramOption, seedOption, weightsOption } from "../options.ts";
+import { interventionsOption, numberParser, paramOption, seedOption, weightsOption } from "../options.ts";
 
 const EXAMPLES = `
 Examples:
@@ -29,6 +29,7 @@ export function register(program: Command, runs: Runs): void {
     )
     .option("--keep <folder>", "where to write the scores that are measured, NAME.json each")
     .option("--out <file>", "where to write the comparison");
+  interventionsOption(command, "what to change in every run of what is measured: the changed model is studied");
   seedOption(weightsOption(paramOption(command, "a parameter of what is measured, NAME.k=v; may be repeated")));
   runs(command, async () => (await import("./heads.run.ts")).compareFinders);
 }

@@ -10,12 +10,12 @@ import type { Model } from "../../models/model.ts";
 import { requireTokenizer } from "../../models/tokens.ts";
 import type { Context } from "../context.ts";
 import { encode, readTokens } from "../inputs/tokens.ts";
-import { withModel } from "../model.ts";
-import type { ModelOptions } from "../options.ts";
+import { withStudiedModel } from "../model.ts";
+import type { StudiedModelOptions } from "../options.ts";
 import { patternsText } from "../text/patterns.ts";
 
 /** Options of `headscope patterns search`. */
-export interface PatternsCommandOptions extends ModelOptions {
+export interface PatternsCommandOptions extends StudiedModelOptions {
   textFile?: string;
   tokensFile?: string;
   tokens?: number;
@@ -48,7 +48,7 @@ export async function search(context: Context, options: PatternsCommandOptions):
       remedy: "give one of them",
     });
   const text = textFile === undefined ? undefined : await readText(textFile, "text file");
-  await withModel(context, options, async (model) => {
+  await withStudiedModel(context, options, async (model) => {
     const tokens = await sampleOf(model, text, options);
     const { signal, progress } = context;
     const patterns = searchPatterns(model, { ...params, tokens, signal, progress });

@@ -1,9 +1,9 @@
 import type { EvaluationSettings } from "../../common/api/evaluations.ts";
 import { command, parameterPairs } from "../../common/command-line.ts";
 
-/** The command line of an evaluation. @param out folder of its results */
+/** The command line of an evaluation; its interventions stand in its settings, of which `interventions.json` is to have a copy. @param out folder of its results */
 export function evaluateCommand(model: string, settings: EvaluationSettings, out = "evaluation"): string {
-  const { policies, budgets, tasks, lengths, cases, mode, seed, cache } = settings;
+  const { policies, budgets, tasks, lengths, cases, mode, seed, cache, interventions } = settings;
   const owned = [...policies.flat(), ...tasks].flatMap(({ name, params }) =>
     parameterPairs(params).map((pair) => `${name}.${pair}`),
   );
@@ -17,6 +17,7 @@ export function evaluateCommand(model: string, settings: EvaluationSettings, out
     mode,
     seed,
     cache: cache === "f32" ? undefined : cache,
+    interventions: interventions.length > 0 ? "interventions.json" : undefined,
     param: owned,
     out,
   });

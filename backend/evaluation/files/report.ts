@@ -3,7 +3,7 @@ import { evaluationFigures } from "../../common/evaluation/figures.ts";
 import { escapeXml, measuredText } from "../../common/figures/text.ts";
 import { counted } from "../../common/text.ts";
 import { EVALUATION_COSTS, type EvaluationCost } from "../../common/words.ts";
-import { REPORT_STYLE } from "../../reports/html.ts";
+import { htmlPage, REPORT_STYLE } from "../../reports/html.ts";
 import { toSvg } from "../../reports/svg.ts";
 
 /** Nothing is fetched or run: the pictures are in the page. */
@@ -18,17 +18,7 @@ export function evaluationReport(evaluation: PolicyEvaluation): string {
   const groups = [...new Set(points.map(({ task, length }) => `${task}, ${counted(length, "token")}`))];
   const inGroup = (group: string) =>
     points.filter(({ task, length }) => `${task}, ${counted(length, "token")}` === group);
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<title>${escapeXml(title)}</title>
-<style>${REPORT_STYLE}${STYLE}</style>
-</head>
-<body>
-<main>
+  const body = `<main>
 <header>
 <h1>${escapeXml(title)}</h1>
 <p>${escapeXml(subtitle(evaluation))}</p>
@@ -48,10 +38,8 @@ ${groups.map((group) => `<section>\n<h2>${escapeXml(group)}</h2>\n${pointsTable(
 <pre>${escapeXml(command)}</pre>
 <p class="faint">headscope ${escapeXml(headscope)}, ${escapeXml(created)}, Node.js ${escapeXml(environment.node)} on ${escapeXml(environment.platform)}, kernels: ${escapeXml(environment.kernels)}, ${counted(environment.threads, "thread")}; weights ${escapeXml(model.digest ?? "unknown")}; cache ${settings.cache}.</p>
 </section>
-</main>
-</body>
-</html>
-`;
+</main>`;
+  return htmlPage({ title, policy: POLICY, style: REPORT_STYLE + STYLE, body });
 }
 
 function subtitle({ settings }: PolicyEvaluation): string {

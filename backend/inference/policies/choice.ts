@@ -2,13 +2,13 @@ import { registry } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { checkOptions, type Rules } from "../../common/options.ts";
 import { counted } from "../../common/text.ts";
-import { CHOOSES } from "../../common/words.ts";
+import { CHOOSES, RATIO } from "../../common/words.ts";
 import { policies } from "./index.ts";
 import type { BlockPolicy } from "./kinds/blocks.ts";
 import type { FormPolicy } from "./kinds/form.ts";
 import type { HeadChoice } from "./kinds/heads.ts";
 import { type InputPolicy, type PruningPolicy, prunes } from "./kinds/inputs.ts";
-import { type Budget, kept, RATIO, refuseBoth } from "./kinds/parameters.ts";
+import { type Budget, kept, refuseBoth } from "./kinds/parameters.ts";
 import type { Chosen, Policy } from "./kinds/policy.ts";
 import type { ReadPolicy } from "./kinds/reads.ts";
 import type { TokenPolicy } from "./kinds/tokens.ts";
@@ -73,6 +73,7 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
   const parsed = requests.map(({ name, params = {} }) => {
     const known = typeof name === "string" ? policies : registry<Policy>("policy", [name]);
     const policy = known.get(typeof name === "string" ? name : name.name);
+    if (params["when"] !== undefined) checkMoment(policy);
     return { policy, params: known.parse(policy.name, params) as Record<string, unknown> };
   });
   for (const what of CHOOSES) {
@@ -101,6 +102,16 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
   return { ...choice, used };
 }
 
+/** @throws HeadscopeError (usage) for a moment of a policy that has one alone */
+function checkMoment({ name, parameters }: Policy): void {
+  if ("when" in parameters.shape) return;
+  const others = policies.list().filter((policy) => "when" in policy.parameters.shape);
+  throw new HeadscopeError("usage", `${name} can't be told when it acts`, {
+    remedy: `leave when out, or choose among ${others.map((policy) => policy.name).join(", ")}`,
+    field: "when",
+  });
+}
+
 /** Reads what a policy needs before a model is loaded. */
 async function preparedOf(policy: Policy, params: Record<string, unknown>): Promise<unknown> {
   return "prepare" in policy ? policy.prepare?.(params) : undefined;
@@ -125,6 +136,13 @@ function checkTogether({ heads, blocks, inputs, tokens, reads, form, used }: Pol
   }
   if (heads && tokens?.policy.whole) throw seesAll(tokens.policy.name);
   const other = tokens ?? reads;
+  const still = other ?? (form?.policy.channels ? undefined : form);
+  if (still && blocks?.policy.holds?.(blocks.params))
+    throw refuse(
+      `${still.policy.name} reckons with the keys that are held, of which ${blocks.policy.name} lets more go as tokens come`,
+      `give free=false of ${blocks.policy.name}`,
+      [blocks.policy.name, still.policy.name],
+    );
   if (form?.policy.condense && other)
     throw refuse(
       `${form.policy.name} does not hold the prompt in rows, of which others could be chosen`,
@@ -183,12 +201,22 @@ function completed(
       "usage",
       `a budget of ${counted(budget, "token")} is below the ${least} that ${policy.name} ${policy.chooses === "tokens" ? "keeps" : "reads"} anyway`,
       {
-        remedy: `give at least ${least}, or let there be fewer in any case`,
+        remedy: `give at least ${least}${lower(policy.chooses === "inputs" ? {} : policy, params, least)}`,
         field: "budget",
       },
     );
   const decides = "decides" in policy && policy.decides?.(params);
   return ratio === undefined && budget === undefined && !decides ? { ...params, ratio: RATIO } : params;
+}
+
+/** The parameters that say how much stays in any case, as a remedy's second half. */
+function lower({ least }: Pick<TokenPolicy, "least">, params: TokenChoice["params"], now: number): string {
+  const { ratio: _, budget: __, ...others } = params;
+  const names = Object.entries(others).flatMap(([name, value]) => {
+    const lowers = typeof value === "number" && value > 1 && (least?.({ ...params, [name]: 1 }) ?? now) < now;
+    return lowers ? [name] : [];
+  });
+  return names.length > 0 ? `, or a lower ${names.join(" or ")}` : "";
 }
 
 /**
@@ -201,6 +229,9 @@ export function checkPrompt({ policy, params }: TokenChoice, tokens: number): vo
   throw new HeadscopeError(
     "input",
     `${policy.name} would keep ${count} of the prompt's ${tokens} tokens, below the ${least} that it keeps anyway`,
-    { remedy: "let more or fewer in any case stay, or give a longer prompt" },
+    {
+      remedy: `let more tokens stay by ratio or budget${lower(policy, params, least)}, or give a longer prompt`,
+      field: ["ratio", "budget"],
+    },
   );
 }

@@ -83,7 +83,7 @@ function checkPruned(model: Model, run: CheckedRun, policy: PruningPolicy): void
 
 /** Insists that a policy can choose among a prompt's tokens. @throws HeadscopeError (usage) where these can't stand at other positions, or layers are too few */
 function checkFiltered(
-  { config }: Model,
+  { config, changes }: Model,
   { choice, prefix, interventions = [], forward }: CheckedRun,
   policy: FilterPolicy,
 ): void {
@@ -95,7 +95,7 @@ function checkFiltered(
       field: ["policies", field],
     });
   if (prefix) throw refuse("and those of a prefix have been read", "give whole prompts", "prefix");
-  if (interventions.length > 0 || forward?.interventions?.size)
+  if (interventions.length > 0 || forward?.interventions?.size || changes)
     throw refuse("which interventions don't know", "leave one of the two out", "interventions");
 }
 

@@ -5,6 +5,7 @@ import type { KvCache } from "../../models/cache/kv-cache.ts";
 import type { AttentionReader } from "../../models/cache/reader.ts";
 import type { ForwardOptions, ForwardResult } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
+import type { Turn } from "../../runtime/turn.ts";
 import { checkPrompt, type PolicyChoice, pruningOf } from "../policies/choice.ts";
 import { SlidingHeads } from "../policies/heads/sliding-heads.ts";
 import { chosenInputs } from "../policies/inputs/chosen-inputs.ts";
@@ -16,6 +17,7 @@ import { Condensation } from "../policies/work/condensation.ts";
 import { Eviction, type EvictionExtent } from "../policies/work/eviction.ts";
 import { LayerPruning } from "../policies/work/layer-pruning.ts";
 import { readerOf, Selection } from "../policies/work/selection.ts";
+import { SparseLayers } from "../policies/work/sparse-layers.ts";
 import type { CheckedRun, Sequence } from "./options.ts";
 
 /** By layer and KV head, windows of heads that stream. */
@@ -30,6 +32,7 @@ interface PromptWork {
   /** Once it is read. */
   condensation?: Condensation;
   sliding?: SlidingHeads;
+  readonly sparse: SparseLayers | undefined;
   /** Share of its attention that was read under a policy for blocks. */
   share?: number;
   /** Places of the tokens that the whole model reads, where a policy has left some out. */
@@ -93,15 +96,11 @@ export class PolicyRun {
     return this.readsAtOnce ? { prefill: { read: this.#of(number).share ?? 1 } } : {};
   }
 
-  /** Mean share that a sequence's new tokens have read of the keys held, where a policy chooses. */
+  /** Mean share that a sequence's new tokens have read of the keys held, where a policy chooses; 1 where it leaves nothing unread. */
   shareRead({ number }: Sequence): number | undefined {
     const { selection, layerPruning } = this.#of(number);
-    return selection?.share ?? layerPruning?.share;
-  }
-
-  /** Key channels that a policy has left of a prompt, by layer and KV head. */
-  channels({ number }: Sequence): number[][][] | undefined {
-    return this.#of(number).pruning?.kept;
+    if (selection || layerPruning) return selection?.share ?? layerPruning?.share;
+    return this.#choice?.reads ? 1 : undefined;
   }
 
   /** A prompt that is held in another form. */
@@ -143,14 +142,16 @@ export class PolicyRun {
     return true;
   }
 
-  /** Holds prompts that were read in another form, where a policy says so. @param cache whose rows are those of the sequences */
-  condense(sequences: readonly Sequence[], cache: KvCache): void {
+  /** Holds prompts that were read in another form, where a policy says so. @param cache whose rows are those of the sequences @throws what `turn` throws */
+  async condense(sequences: readonly Sequence[], cache: KvCache, turn: Turn): Promise<void> {
     const { form } = this.#choice ?? {};
     if (!form?.policy.condense) return;
-    sequences.forEach((sequence, row) => {
+    for (const [row, sequence] of sequences.entries()) {
       const held = { cache, row };
-      this.#of(sequence.number).condensation = new Condensation(this.#model, form, this.#extentOf(sequence), held);
-    });
+      const condensation = new Condensation(this.#model, form, this.#extentOf(sequence), held);
+      this.#of(sequence.number).condensation = condensation;
+      await condensation.take(held, turn);
+    }
   }
 
   /** The requests of a forward, with those of policies. @param ends the prompts, or behind them */
@@ -158,10 +159,11 @@ export class PolicyRun {
     const reader = this.#reader(sequences);
     const requests = reader ? { ...own, reader } : own;
     const decoding = sequences[0]!.all.length > 0;
+    const tokens = decoding ? "new" : ends ? "end" : "part";
     const names = new Set(
       sequences.flatMap(({ number }) => {
         const { eviction, pruning } = this.#of(number);
-        const chooses = eviction && (!decoding || eviction.decodes) ? eviction.names(ends) : [];
+        const chooses = eviction && (!decoding || eviction.decodes) ? eviction.names(tokens) : [];
         return [...chooses, ...(pruning && ends && !decoding ? pruning.names : [])];
       }),
     );
@@ -195,9 +197,9 @@ export class PolicyRun {
   /** Counts a new token of each sequence that is about to go through the model. */
   advance(sequences: readonly Sequence[], cache: KvCache | undefined): void {
     sequences.forEach(({ number }, row) => {
-      const { selection, sliding } = this.#of(number);
+      const { selection, sliding, sparse } = this.#of(number);
       selection?.advance();
-      if (cache) sliding?.slide(cache, row, cache.lengths[row]! + 1);
+      if (cache) for (const each of [sliding, sparse]) each?.slide(cache, row, cache.lengths[row]! + 1);
     });
   }
 
@@ -209,7 +211,7 @@ export class PolicyRun {
   /** Sees the ends of prompts, or new tokens behind them, and frees what does not stay. */
   see(sequences: readonly Sequence[], result: ForwardResult, cache: KvCache): void {
     sequences.forEach(({ number, all, prompt }, row) => {
-      const { eviction, pruning, inputs } = this.#of(number);
+      const { eviction, pruning, sparse, inputs } = this.#of(number);
       if (all.length > 0) {
         eviction?.go(result, cache, row);
         return;
@@ -217,6 +219,7 @@ export class PolicyRun {
       if (inputs) cache.standFor(0, inputs, prompt.length);
       eviction?.read(result, cache);
       pruning?.read(result, cache);
+      sparse?.slide(cache, row, prompt.length);
     });
   }
 
@@ -235,7 +238,8 @@ export class PolicyRun {
   }
 
   #start(sequence: Sequence): PromptWork {
-    const { reads, form } = this.#choice ?? {};
+    const { blocks, reads, form } = this.#choice ?? {};
+    const holds = blocks?.policy.holds?.(blocks.params);
     const extent = this.#extentOf(sequence);
     const selection = reads && new Selection(this.#model, reads, extent);
     const inputs = pruningOf(this.#choice);
@@ -244,6 +248,7 @@ export class PolicyRun {
     return {
       eviction: this.#eviction(sequence, extent),
       selection: selection?.selects ? selection : undefined,
+      sparse: holds && new SparseLayers(this.#model.config, holds, this.#windows),
       layerPruning: layerPruning?.prunes ? layerPruning : undefined,
       pruning: form?.policy.channels ? new ChannelPruning(this.#model, form, extent, fresh) : undefined,
     };

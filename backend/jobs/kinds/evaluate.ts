@@ -1,12 +1,15 @@
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { contextTasks } from "../../../synthetic-tasks/contexts/index.ts";
+import type { EvaluationSettings } from "../../common/api/evaluations.ts";
 import { modelRef, parameters, seedSchema, shortName } from "../../common/api/fields.ts";
 import { policyRequests } from "../../common/api/generation.ts";
+import type { HeadModel } from "../../common/heads/model.ts";
 import { CACHE_KINDS, EVALUATION_MODES } from "../../common/words.ts";
 import { evaluate as evaluatePolicies } from "../../evaluation/evaluate.ts";
 import { EVALUATIONS, evaluationId } from "../../evaluation/files/folders.ts";
-import { checkPlan, planEvaluation } from "../../evaluation/plan.ts";
+import { checkPlan, type EvaluateOptions, planEvaluation } from "../../evaluation/plan.ts";
 import { writablePath } from "../../files.ts";
 import { describeModel, loadModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
@@ -70,6 +73,15 @@ export const evaluate = jobKind({
     }
   },
 });
+
+/** Tells whether a job's work is what a model and settings name. @param spec of a job of this kind */
+export async function evaluates(spec: unknown, model: HeadModel, settings: EvaluationSettings): Promise<boolean> {
+  const request = spec as Parameters<typeof optionsOf>[0] & EvaluateOptions;
+  const named = parseReference(request.model, "absolute").kind !== "path"; // that of a path may be read in another form
+  if (named && request.model !== model.ref) return false;
+  const plan = await planEvaluation(optionsOf(request));
+  return isDeepStrictEqual(plan.settings, settings);
+}
 
 /** The part of a request that is the evaluation's. */
 function optionsOf<R extends { kind: string; model: string }>({ kind: _, model: __, ...options }: R) {

@@ -3,10 +3,13 @@ import { readdir, rmdir, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { EvaluationEntry, PolicyEvaluation } from "../../common/api/evaluations.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { isActive } from "../../common/words.ts";
 import { EVALUATIONS } from "../../evaluation/files/folders.ts";
 import { JOURNAL, readJournalHead } from "../../evaluation/files/journal.ts";
 import { EVALUATION_FILES, readEvaluation } from "../../evaluation/files/write.ts";
 import { isLink } from "../../files.ts";
+import { evaluates } from "../../jobs/kinds/evaluate.ts";
+import type { JobStore } from "../../store/jobs.ts";
 import { notFound, Refusal } from "../http/problems.ts";
 import { existingFile, pathOfId } from "./files.ts";
 
@@ -32,10 +35,23 @@ export async function evaluationFile(folder: string, id: string, name: string): 
   return existingFile([folder], path);
 }
 
-/** Removes an evaluation's own files, and its folder where nothing else lies in it. @throws Refusal 404 */
-export async function removeEvaluation(folder: string, id: string): Promise<void> {
+/**
+ * Removes an evaluation's own files, and its folder where nothing else lies in it.
+ * @param jobs those of the data folder
+ * @throws Refusal 404; 409 while a job of it waits or is at work
+ */
+export async function removeEvaluation(
+  folder: string,
+  id: string,
+  jobs: Pick<JobStore, "jobs" | "job">,
+): Promise<void> {
   const path = folderOf(folder, id);
-  await evaluationFile(folder, id, JOURNAL);
+  const { model, settings } = await readJournalHead(await evaluationFile(folder, id, JOURNAL));
+  for (const { id: number, kind, status } of jobs.jobs())
+    if (kind === "evaluate" && isActive(status) && (await evaluates(jobs.job(number).spec, model, settings)))
+      throw new Refusal(409, "busy", `job ${number} is writing evaluation ${id}`, {
+        remedy: `cancel job ${number} first, or wait for its end`,
+      });
   for (const name of [...Object.values(EVALUATION_FILES), JOURNAL])
     await unlink(join(path, name)).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== "ENOENT") throw error;

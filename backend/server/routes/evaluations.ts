@@ -24,7 +24,7 @@ export const evaluationRoutes = [
     path: "/evaluations/:id",
     summary: "An evaluation: every policy at every budget on every task and length, with all answers",
     params: id,
-    answer: { description: "headscope.policy-evaluation/1", schema: policyEvaluation },
+    answer: { description: "headscope.policy-evaluation/2", schema: policyEvaluation },
     handle: ({ params }, { folder }) => findEvaluation(folder, params.id),
   }),
   route({
@@ -44,7 +44,7 @@ export const evaluationRoutes = [
     path: "/evaluations/:id",
     summary: "Removes an evaluation",
     params: id,
-    answer: { status: 204, description: "Nothing" },
-    handle: ({ params }, { folder }) => removeEvaluation(folder, params.id),
+    answer: { status: 204, description: "Nothing; 409 while its job waits or is at work" },
+    handle: ({ params }, { folder, store }) => removeEvaluation(folder, params.id, store),
   }),
 ];

@@ -12,7 +12,7 @@ const parameters = z.object({
 
 /**
  * Words of a text file, each with the space before it.
- * @throws HeadscopeError (input) for a file that can't be read, is no UTF-8, or is empty
+ * @throws HeadscopeError (missing) for a file that is not there, (input) for one that can't be read, is no UTF-8, or is empty
  */
 function wordsOf(path: string): string[] {
   let text: string;
@@ -21,7 +21,7 @@ function wordsOf(path: string): string[] {
   } catch (cause) {
     const unread = (cause as NodeJS.ErrnoException).code;
     throw new HeadscopeError(
-      "input",
+      unread === "ENOENT" ? "missing" : "input",
       `perplexity: ${path} ${unread === undefined ? "is no text in UTF-8" : `can't be read (${unread})`}`,
       {
         remedy: "give a text file, as text=FILE",

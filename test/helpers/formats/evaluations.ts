@@ -40,7 +40,7 @@ export function policyEvaluationOf(points: readonly EvaluatedPoint[]): PolicyEva
       budgets: [0.25],
       tasks: [{ name: "multi-key", params: { keys: 8 } }],
       lengths: [512],
-      ...{ cases: 1, mode: "single", seed: 0, cache: "f32" },
+      ...{ cases: 1, mode: "single", seed: 0, cache: "f32", interventions: [] },
     },
     environment: { node: "v20", platform: "linux x64", kernels: "avx2", threads: 2 },
     created: "2026-01-01T00:00:00.000Z",

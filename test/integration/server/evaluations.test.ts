@@ -7,6 +7,9 @@ import type { JobSummary } from "../../../backend/common/api/jobs.ts";
 import type { Problem } from "../../../backend/common/api/problem.ts";
 import { Journal } from "../../../backend/evaluation/files/journal.ts";
 import { writeEvaluation } from "../../../backend/evaluation/files/write.ts";
+import { planEvaluation } from "../../../backend/evaluation/plan.ts";
+import { removeEvaluation } from "../../../backend/server/library/evaluations.ts";
+import type { JobStore } from "../../../backend/store/jobs.ts";
 import { buildCli } from "../../helpers/cli.ts";
 import { evaluatedPoint, policyEvaluationOf } from "../../helpers/formats/evaluations.ts";
 import { openServer, type TestServer } from "../../helpers/servers/api.ts";
@@ -66,6 +69,26 @@ describe("evaluations in the data folder", () => {
     expect(existsSync(folder("open-0"))).toBe(false);
     expect((await server.remove("/api/evaluations/link")).status).toBe(404);
   });
+});
+
+test("an evaluation whose job waits or is at work is not removed", async () => {
+  const { model } = policyEvaluationOf([]);
+  const plan = await planEvaluation({ policies: [{ name: "knorm" }], tasks: [{ name: "passkey" }], lengths: [256] });
+  const own = { ...model, ref: "smollm2-135m" };
+  await Journal.open(folder("busy-0"), own, plan.settings);
+  await Journal.open(folder("other-0"), own, { ...plan.settings, seed: 1 });
+  const spec = { kind: "evaluate", model: "smollm2-135m", policies: [[{ name: "knorm" }]], tasks: [{ name: "passkey" }], lengths: [256] }; // biome-ignore format: one line
+  const jobs = (status: string) => ({ jobs: () => [{ id: 7, kind: "evaluate", status }], job: () => ({ spec }) });
+  const remove = (id: string, status: string) =>
+    removeEvaluation(server.folder, id, jobs(status) as unknown as JobStore);
+  for (const status of ["queued", "running"])
+    await expect(remove("busy-0", status)).rejects.toMatchObject({
+      problem: { status: 409, detail: "job 7 is writing evaluation busy-0" },
+    });
+  expect(existsSync(folder("busy-0", "journal.jsonl"))).toBe(true);
+  await remove("other-0", "running");
+  await remove("busy-0", "done");
+  expect([existsSync(folder("other-0")), existsSync(folder("busy-0"))]).toEqual([false, false]);
 });
 
 const request = (changes: object = {}) => ({

@@ -4,8 +4,8 @@ import { createProgram } from "../../../backend/cli/program.ts";
 
 /** Commands that take a model and run it on nothing: its weights alone, or files about it. */
 const RUN_NOTHING = ["head", "export", "import", "circuit export", "cost", "tasks sample"];
-/** Commands that judge, train or search for policies of the model as it is. */
-const RUN_PLAIN = ["evaluate", "heads compare", "patterns search", "train-gates"];
+/** Training of gates: they are of a model's weights by digest, and run on these. */
+const RUN_PLAIN = ["train-gates"];
 
 /** All commands that do something, by their whole name. */
 function commandsOf(command: Command, before: string[] = []): { name: string; options: string[] }[] {
@@ -17,7 +17,7 @@ function commandsOf(command: Command, before: string[] = []): { name: string; op
 describe("the command line", () => {
   const commands = commandsOf(createProgram([], async () => {})).filter(({ options }) => options.includes("--model"));
 
-  it("takes interventions from a file in every command that runs a model, but those about policies", () => {
+  it("takes interventions from a file in every command that runs a model, but the training of gates", () => {
     expect(commands.length).toBeGreaterThan(15);
     const without = commands.filter(({ options }) => !options.includes("--interventions")).map(({ name }) => name);
     expect(without.toSorted()).toEqual([...RUN_NOTHING, ...RUN_PLAIN].toSorted());

@@ -8,6 +8,7 @@ import { headModel } from "../../../backend/common/heads/model.ts";
 import { evaluate } from "../../../backend/evaluation/evaluate.ts";
 import type { EvaluateOptions } from "../../../backend/evaluation/plan.ts";
 import { writeMask } from "../../../backend/heads/files.ts";
+import type { Intervention } from "../../../backend/hooks/intervention-schema.ts";
 import { generate } from "../../../backend/inference/generate.ts";
 import type { PolicyRequest } from "../../../backend/inference/policies/choice.ts";
 import { policies } from "../../../backend/inference/policies/index.ts";
@@ -217,6 +218,29 @@ describe("full attention", () => {
   });
 });
 
+describe("a model under interventions", () => {
+  leavesNoTensors();
+  const interventions: Intervention[] = [{ at: "blocks.1.attn.hook_z", heads: [0], do: "zero" }];
+  const ways: PolicyRequest[] = [{ name: "snapkv" }, { name: "a-shape" }, { name: "h2o", params: { when: "decode" } }];
+
+  it("is judged as generations under them write, full attention's too", async () => {
+    const { points, settings } = await evaluate(model, options({ policies: ways, cases: 1, interventions }));
+    expect(settings.interventions).toMatchObject(interventions);
+    for (const { policies, cases, label } of points) {
+      const { text } = await generate(model, { policies, interventions, ...answerOptions(drawn(0)) });
+      expect(cases[0]!.questions[0]!.text, label).toBe(text);
+    }
+    const plain = await evaluate(model, options({ policies: [], cases: 1 }));
+    expect(points[0]!.loss.value).not.toBe(plain.points[0]!.loss.value);
+  });
+
+  it("is not judged where prompts are read at other positions", async () => {
+    await expect(evaluate(model, options({ policies: [{ name: "gemfilter" }], interventions }))).rejects.toMatchObject({
+      kind: "usage",
+    });
+  });
+});
+
 describe("a context that was cut for the first question", () => {
   leavesNoTensors();
 
@@ -324,6 +348,23 @@ describe("an evaluation that was stopped", () => {
     expect(journal("parts").startsWith(before)).toBe(true);
     const results = JSON.parse(readFileSync(join(folder, "parts", "results.json"), "utf8"));
     expect(results).toEqual(JSON.parse(JSON.stringify(again)));
+  });
+
+  it("is not gone on with where another version has written it", async () => {
+    await stopped("old", 1);
+    const path = join(folder, "old", "journal.jsonl");
+    writeFileSync(path, journal("old").replace(/journal\/\d+/, "journal/1"));
+    const error = await run("old").catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ kind: "mismatch" });
+    expect((error as Error).message).toContain("by another version of headscope");
+  });
+
+  it("is not mixed with one under interventions", async () => {
+    await stopped("changed", 1);
+    const interventions: Intervention[] = [{ at: "blocks.1.attn.hook_z", heads: [0], do: "zero" }];
+    const error = await run("changed", { interventions }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ kind: "mismatch" });
+    expect((error as Error).message).toContain("with interventions [], not [{");
   });
 
   it("is not mixed with one of other settings", async () => {

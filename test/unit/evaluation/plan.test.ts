@@ -65,7 +65,11 @@ describe("refused without a model is", () => {
     ["a share below what stays anyway", { budgets: [0.1] }, { kind: "input" }],
     ["two policies for the same", { policies: [[{ name: "snapkv" }, { name: "tova" }]] }, { kind: "usage" }],
     ["a mask that is not there", { policies: [{ name: "duo-attention", params: { mask: "none.json" } }] }, { kind: "missing" }], // biome-ignore format: a table
-    ["a text that is not there", { tasks: [{ name: "perplexity", params: { text: "none.txt" } }] }, { kind: "input" }],
+    [
+      "a text that is not there",
+      { tasks: [{ name: "perplexity", params: { text: "none.txt" } }] },
+      { kind: "missing" },
+    ],
     ["one token for another in turns", { policies: [{ name: "h2o", params: { when: "decode" } }], mode: "turns" }, { field: ["policies", "mode"] }], // biome-ignore format: a table
     ["new positions in requests", { policies: [{ name: "snapkv", params: { rerotate: true } }], mode: "requests" }, { field: ["policies", "mode"] }], // biome-ignore format: a table
   ];
@@ -74,6 +78,7 @@ describe("refused without a model is", () => {
     ["a policy that is a name alone", wrong({ policies: ["snapkv"] }), { kind: "usage" }],
     ["no policy", wrong({ policies: [null] }), { kind: "usage" }],
     ["a misspelt field of a policy", wrong({ policies: [{ name: "snapkv", parms: {} }] }), { kind: "usage" }],
+    ["an intervention of no kind", wrong({ interventions: [{ at: "hook_embed", do: "nothing" }] }), { kind: "usage" }],
     ["a task without a name", wrong({ tasks: [{ task: "needle" }] }), { kind: "usage" }],
   ];
   it.each([...cases, ...senseless])("%s", async (_, changes, error) => {

@@ -2,10 +2,11 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { HeadscopeError } from "../../../common/errors.ts";
 import { counted } from "../../../common/text.ts";
+import { RATIO } from "../../../common/words.ts";
 import { gatherRows } from "../../../runtime/ops.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { type Condensed, formPolicy, type HeldPrompt, type LayerRows } from "../kinds/form.ts";
-import { kept, RATIO, refuseBoth } from "../kinds/parameters.ts";
+import { kept, refuseBoth } from "../kinds/parameters.ts";
 import type { Stretch } from "../kinds/reads.ts";
 import { grouped, scoresOver } from "../reads/attention-over.ts";
 import { turnKeys } from "../work/rerotation.ts";
@@ -82,22 +83,25 @@ interface ShadowLayer {
 }
 
 class Shadow implements Condensed {
-  readonly #prompt: Pick<HeldPrompt, "model" | "tokens">;
+  readonly groups: readonly (readonly number[])[];
+  readonly #prompt: HeldPrompt;
   readonly #params: ShadowParameters;
   readonly #layers = new Map<number, ShadowLayer>();
   readonly #offloaded: OffloadedValues;
 
   constructor(prompt: HeldPrompt, params: ShadowParameters) {
-    const { model, tokens, layers } = prompt;
-    this.#prompt = { model, tokens };
+    this.groups = prompt.layers.map((layer) => [layer]);
+    this.#prompt = prompt;
     this.#params = params;
-    this.#offloaded = new OffloadedValues(params.offload, model.config.d_head);
-    for (const layer of layers)
-      tf.tidy(() => {
-        const { keys, values } = prompt.read(layer);
-        this.#layers.set(layer, this.#shadowOf(keys, values));
-        this.#offloaded.put(layer, values);
-      });
+    this.#offloaded = new OffloadedValues(params.offload, prompt.model.config.d_head);
+  }
+
+  take(group: readonly number[]): void {
+    for (const layer of group) {
+      const { keys, values } = this.#prompt.read(layer);
+      this.#layers.set(layer, this.#shadowOf(keys, values));
+      this.#offloaded.put(layer, values);
+    }
   }
 
   get bytes(): number {

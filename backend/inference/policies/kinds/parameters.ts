@@ -7,8 +7,6 @@ export const MOMENTS = ["prefill", "decode"] as const;
 /** One of `MOMENTS`. */
 export type Moment = (typeof MOMENTS)[number];
 
-export { RATIO };
-
 /** Parameters of every policy that chooses tokens: how many stay. */
 export const budgetParameters = {
   ratio: z

@@ -1,8 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
+import { RATIO } from "../../../common/words.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { UNSEEN } from "../attention.ts";
-import { RATIO, readParameters } from "../kinds/parameters.ts";
+import { readParameters } from "../kinds/parameters.ts";
 import { type ReadView, readPolicy, type Stretch } from "../kinds/reads.ts";
 import { stretchesOf } from "../work/stretches.ts";
 import { scoresOver } from "./attention-over.ts";

@@ -87,6 +87,7 @@ export function pointRows(points: readonly EvaluatedPoint[]): Table {
       "length",
       "score",
       "chance",
+      "loss",
       "kept",
       "bytes",
       "bytes_full",
@@ -94,7 +95,8 @@ export function pointRows(points: readonly EvaluatedPoint[]): Table {
       "token_ms",
     ],
     rows: points.map((point) => [
-      ...[point.label, point.budget ?? "", point.task, point.length, point.score.value, point.chance, point.kept ?? ""],
+      ...[point.label, point.budget ?? "", point.task, point.length],
+      ...[point.score.value, point.chance, point.loss.value, point.kept ?? ""],
       ...[point.bytes, point.bytesFull, point.prefillMs, point.decodeMsPerToken ?? ""],
     ]),
   };

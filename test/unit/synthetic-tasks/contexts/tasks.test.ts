@@ -201,7 +201,7 @@ describe("text that is scored", () => {
   it("of perplexity is refused where the file isn't there, is no text, or is too short", async () => {
     const task = contextTasks.get("perplexity");
     const check = (path: string) => task.check!({ text: path, scored: 0.25 });
-    expect(() => check(join(folder, "none.txt"))).toThrow(refused("input", { field: "text" }));
+    expect(() => check(join(folder, "none.txt"))).toThrow(refused("missing", { field: "text" }));
     writeFileSync(join(folder, "bytes.txt"), Buffer.from([0xff, 0xfe, 0x41]));
     expect(() => check(join(folder, "bytes.txt"))).toThrow(refused("input", { field: "text" }));
     writeFileSync(join(folder, "short.txt"), "one two three four");
