@@ -1,5 +1,6 @@
 import { registry } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import type { HeadMask } from "../../common/heads/mask.ts";
 import { checkOptions, type Rules } from "../../common/options.ts";
 import { counted } from "../../common/text.ts";
 import { CHOOSES, RATIO } from "../../common/words.ts";
@@ -188,4 +189,13 @@ export function checkPrompt({ policy, params }: TokenChoice, tokens: number): vo
     `${policy.name} would keep ${count} of the prompt's ${tokens} tokens, below the ${least} that it keeps anyway`,
     { remedy: "let more or fewer in any case stay, or give a longer prompt" },
   );
+}
+
+/** Insists that heads are chosen once. @throws HeadscopeError (usage) for a mask beside a policy that chooses heads */
+export function refuseTwoMasks(mask: HeadMask | undefined, { heads }: PolicyChoice): void {
+  if (mask === undefined || !heads) return;
+  throw new HeadscopeError("usage", "a mask and a policy both choose the heads that keep everything", {
+    remedy: "give the mask to the policy, as mask=FILE, or leave one of them out",
+    field: ["mask", "policies"],
+  });
 }
