@@ -12,6 +12,8 @@ export interface Projections {
 /** The projections of a chunk, and how many of its tokens are no padding. */
 export interface ProjectedChunk extends Projections {
   readonly real: number;
+  /** The stream before the block [tokens, d_model]. */
+  readonly x: Tensor;
 }
 
 /** All new tokens of a forward of one row in one layer, before any of them attends. Tensors are made when first asked for, in a tidy of the caller's. */
@@ -49,9 +51,18 @@ export class PromptAttention {
     return this.#once("values", () => this.#behindHeld("values", this.#joined("v")));
   }
 
+  /** The residual stream before the block [tokens, d_model]. */
+  get stream(): Tensor {
+    return this.#once("stream", () => this.#real("x"));
+  }
+
   #joined(part: keyof Projections): Tensor {
+    return tf.transpose(this.#real(part), [1, 0, 2]);
+  }
+
+  #real(part: keyof Projections | "x"): Tensor {
     const real = this.#chunks.map(({ real, ...chunk }) => tf.slice(chunk[part], 0, real));
-    return tf.transpose(real.length === 1 ? real[0]! : tf.concat(real, 0), [1, 0, 2]);
+    return real.length === 1 ? real[0]! : tf.concat(real, 0);
   }
 
   #behindHeld(part: "keys" | "values", fresh: Tensor): Tensor {

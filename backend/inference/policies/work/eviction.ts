@@ -1,13 +1,15 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { KvCache } from "../../../models/cache/kv-cache.ts";
+import type { PromptAttention } from "../../../models/cache/prompt-attention.ts";
 import type { ForwardResult } from "../../../models/forward/types.ts";
 import type { Model } from "../../../models/model.ts";
 import type { Window } from "../../../models/transformer/attention.ts";
 import { blockHook } from "../../../models/transformer/hook-points.ts";
 import { tf } from "../../../runtime/tf.ts";
-import { seesAll, type TokenChoice } from "../choice.ts";
+import { actsWithin, seesAll, type TokenChoice } from "../choice.ts";
 import { countsOf } from "../counts.ts";
-import type { QueriesSeen } from "../kinds/tokens.ts";
+import type { LayerView, QueriesSeen } from "../kinds/tokens.ts";
+import { PromptLayerView } from "./prompt-view.ts";
 import { rerotate } from "./rerotation.ts";
 import { CacheView, type LayerPlace } from "./view.ts";
 
@@ -33,6 +35,8 @@ export class Eviction {
   readonly #counts: readonly (readonly number[])[];
   /** The policy's knowledge of each layer. */
   readonly #states: (Tensor | undefined)[] = [];
+  /** By layer and KV head, places in the prompt that go, where they were chosen before it attended. */
+  readonly #foreseen: (readonly (readonly number[])[])[] = [];
   #step = 0;
 
   constructor(model: Model, choice: TokenChoice, extent: EvictionExtent) {
@@ -68,6 +72,27 @@ export class Eviction {
     return this.#seen !== undefined && this.#evicts;
   }
 
+  /** Tokens of the parts behind each of which something goes; undefined where that is so at the prompt's end alone. */
+  get part(): number | undefined {
+    const { policy, params } = this.#choice;
+    return this.#evicts && !this.foresees && this.#within ? policy.part!(params) : undefined;
+  }
+
+  /** True where it chooses in each layer before the prompt attends there. */
+  get foresees(): boolean {
+    const { policy, params } = this.#choice;
+    return this.#evicts && policy.inPrompt?.(params) === true;
+  }
+
+  /** Chooses in a layer of a prompt that is about to attend. Runs in a tidy. @returns by KV head, the places of keys that go */
+  foresee(prompt: PromptAttention): readonly (readonly number[])[] {
+    const { policy, params, prepared } = this.#choice;
+    const view = new PromptLayerView(this.#model, prompt, { steps: this.#extent.steps, prepared });
+    const gone = this.#leave(view, this.#counts[prompt.layer]!, policy.observe?.(view, undefined, params));
+    this.#foreseen[prompt.layer] = gone;
+    return gone;
+  }
+
   /** Last tokens of the prompt that are read as a part of their own, since their queries are looked at. */
   get last(): number {
     const { of } = this.#seen ?? { of: 0 };
@@ -76,19 +101,19 @@ export class Eviction {
 
   /** Hook names of the queries that the policy looks at in a part of the prompt, or in a new token. @param ends the prompt, or is a new token */
   names(ends: boolean): string[] {
-    if (!this.#seen || !(this.#seen.of === "all" || ends) || !this.#evicts) return [];
+    if (!this.#seen || !(this.#seen.of === "all" || ends) || !this.#evicts || this.foresees) return [];
     return Array.from({ length: this.#model.config.n_layers }, (_, layer) => this.#name(layer));
   }
 
-  /** Sees a part of the prompt in a cache of one row; after the last one frees what does not stay. */
+  /** Sees a part of the prompt in a cache of one row; after the last one, or each, frees what does not stay. */
   read(result: ForwardResult, cache: KvCache): void {
     const { tokens } = this.#extent;
     const ends = cache.seen[0] === tokens;
     if (!this.#evicts) return;
     for (let layer = 0; layer < this.#counts.length; layer++) {
       const place = { cache, row: 0, layer, heads: this.#heads(layer) };
-      if (this.#seen?.of === "all") this.#observe(place, result);
-      if (ends) this.#cut(place, result);
+      if (this.#seen?.of === "all" && !this.foresees) this.#observe(place, result);
+      if (ends || this.#within) this.#cut(place, result);
     }
     if (ends) this.#close(cache, 0);
     if (ends && !this.decodes) this.dispose();
@@ -116,6 +141,11 @@ export class Eviction {
     const { tokens, steps, goesOn } = this.#extent;
     if (goesOn && this.decodes) return true;
     return this.#counts.flat().some((count) => count < tokens + (this.decodes ? steps : 0));
+  }
+
+  /** True where tokens go before the prompt's end. */
+  get #within(): boolean {
+    return actsWithin(this.#choice, this.#extent.tokens);
   }
 
   #name(layer: number): string {
@@ -148,11 +178,9 @@ export class Eviction {
     const counts = heads.map((head) => this.#counts[layer]![head]!);
     const view = this.#view(place, result);
     if (counts.every((count) => view.held <= count)) return;
-    let gone: number[][] = [];
+    let gone = this.#foreseen[layer] ?? [];
     const merged = tf.tidy(() => {
-      const scores = policy.score(view, params, state);
-      const chosen = policy.choose?.(scores, counts[0]!, params);
-      gone = chosen ? chosen.map((stay) => others(stay, view.held)) : worst(scores, counts);
+      if (!this.foresees) gone = this.#leave(view, counts, state);
       const rows = policy.merge?.(view, gone.map((places) => others(places, view.held)), params); // biome-ignore format: one call
       return rows ? [rows.keys, rows.values].map((t) => tf.unstack(t)) : undefined;
     });
@@ -165,10 +193,18 @@ export class Eviction {
         cache.write({ layer, row, head }, cache.positions(layer, row, head), { keys: keys[i]!, values: values[i]! });
     });
     tf.dispose(merged ?? []);
-    if (!state || !this.decodes) return;
+    if (!state || !(this.decodes || this.#within)) return;
     const stay = tf.tensor2d(gone.map((places) => others(places, view.held)), undefined, "int32"); // biome-ignore format: one call
     this.#states[layer] = tf.tidy(() => tf.keep(tf.gather(state, stay, 1, 1)));
     tf.dispose([state, stay]);
+  }
+
+  /** The keys that a policy lets go: by KV head, places among the held. Runs in a tidy. @param counts that stay, by KV head */
+  #leave(view: LayerView, counts: readonly number[], state: Tensor | undefined): number[][] {
+    const { policy, params } = this.#choice;
+    const scores = policy.score(view, params, state);
+    const chosen = policy.choose?.(scores, counts[0]!, params);
+    return chosen ? chosen.map((stay) => others(stay, view.held)) : worst(scores, counts);
   }
 
   /** Closes the gaps between positions, where that is asked for. */
