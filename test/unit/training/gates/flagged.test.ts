@@ -88,9 +88,14 @@ describe("attention over what gates let stay", () => {
     const config = smallConfig({ n_heads: 1, n_key_value_heads: 1, d_head: D, attn_scale: 1 });
     const first = [400, ...new Array<number>(T - 1).fill(0)]; // a sink, far above all others
     const k = tf.tensor4d(first.map((x) => [[x, ...new Array<number>(D - 1).fill(0)]]).flat(2), [1, T, 1, D]);
-    const q = tf.tensor4d(Array.from({ length: T }, () => [1, ...new Array<number>(D - 1).fill(0)]).flat(), [1, T, 1, D]);
+    const q = tf.tensor4d(Array.from({ length: T }, () => [1, ...new Array<number>(D - 1).fill(0)]).flat(), [
+      1,
+      T,
+      1,
+      D,
+    ]);
     const v = tf.randomNormal([1, T, 1, D], 0, 1, "float32", 3);
-    const stream = tf.tensor3d(first.map((x) => [x, 1]), [1, T, 2]); // biome-ignore format: one row a token
+    const stream = tf.tensor([first.map((x) => [x, 1])]); // [1, tokens, 2]
     const [position, valid] = [tf.range(0, T).reshape([T, 1]), tf.ones([T, 1])];
     const inputs = { stream, q, k, v, position, valid, prompt: tf.ones([T]) };
     // A value per token that tells the first from the others, which the flags let go.
