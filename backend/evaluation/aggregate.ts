@@ -27,7 +27,7 @@ export function pointMeans(
     read: meanOf(cases.map(({ read }) => read)),
     prefillRead: meanOf(cases.map((each) => each.prefillRead)),
   };
-  const losses = cases.map((each) => mean(each.questions.flatMap(({ loss }) => loss ?? [])));
+  const losses = cases.map((each) => mean(each.questions.map(({ loss }) => loss)));
   return {
     label,
     policies: choice.used.map(({ name, params }) => ({ name, params: { ...params } })),
@@ -40,7 +40,7 @@ export function pointMeans(
     byQuestion: (cases[0]?.questions ?? []).map((_, q) =>
       mean(cases.flatMap((each) => each.questions[q]?.score ?? [])),
     ),
-    ...(task.scoring === "text" ? { loss: resampled(losses) } : {}),
+    loss: resampled(losses),
     kept: kept.length > 0 ? mean(kept) : null,
     bytes: mean(cases.map(({ bytes }) => bytes)),
     bytesFull: mean(cases.map(({ bytesFull }) => bytesFull)),

@@ -1,13 +1,20 @@
-import { answerScore, type DrawnCase, greedyScore, type QuestionIds } from "../../synthetic-tasks/contexts/index.ts";
+import {
+  answerScore,
+  type DrawnCase,
+  greedyScore,
+  type SplitPrompt,
+  splitPrompt,
+} from "../../synthetic-tasks/contexts/index.ts";
 import type { EvaluatedCase, EvaluatedQuestion } from "../common/api/evaluations.ts";
 import type { EvaluationMode } from "../common/words.ts";
 import { generate, readPrefix } from "../inference/generate.ts";
+import type { Generation } from "../inference/generation.ts";
 import type { Prefix } from "../inference/prefix.ts";
 import { ownStops } from "../inference/stop-rule.ts";
 import type { Model } from "../models/model.ts";
 import { requireTokenizer } from "../models/tokens.ts";
 import type { Beginning } from "./begin.ts";
-import { foretell } from "./foretell.ts";
+import { type ForetellOptions, foretell } from "./foretell.ts";
 import { heldPositions, keptNeedles, type PlacedNeedle } from "./needles.ts";
 import type { PlannedTask } from "./plan.ts";
 
@@ -21,21 +28,24 @@ export interface AskedCase {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Tokens before an answer, and the part of them that a prefix holds. */
-interface Place {
-  readonly tokens: readonly number[];
+/** What stands before an answer, and the part of the prompt that a prefix holds. */
+interface Place extends SplitPrompt {
   readonly prefix: Prefix | undefined;
+}
+
+/** A question of a case at its place. */
+interface AskedQuestion extends AskedCase {
+  readonly number: number;
+  readonly place: Place;
 }
 
 /** An answer to a question. */
 interface Answer {
+  /** Tokens behind the prompt, with the lead. */
   readonly ids: readonly number[];
-  readonly result: EvaluatedQuestion;
-  readonly bytes: number;
-  readonly bytesFull: number;
-  readonly read?: number | undefined;
-  readonly prefillRead?: number | undefined;
-  /** Until what is before it was read. */
+  readonly result: Omit<EvaluatedQuestion, "needles">;
+  readonly cache: Generation["cache"];
+  /** Until the prompt was held as policies say, from where the prefix ends. */
   readonly prefillMs: number;
   readonly decodeMs: number;
   readonly steps: number;
@@ -49,28 +59,34 @@ export type AskedResult = Omit<EvaluatedCase, "number">;
  * @param beginning the first prompt as the policy leaves it; stays the caller's
  */
 export async function askCase(model: Model, beginning: Beginning, asked: AskedCase): Promise<AskedResult> {
-  const { drawn, mode } = asked;
-  const { context, questions } = drawn.prompt;
+  const { context, questions } = asked.drawn.prompt;
   const first = [...context, ...questions[0]!.request];
+  const split = splitPrompt(first, questions[0]!);
   const answers = [
-    await answer(model, { ...asked, number: 0 }, { tokens: first, prefix: beginning.prefix }, beginning),
+    await answer(model, { ...asked, number: 0, place: { ...split, prefix: beginning.prefix } }, beginning),
   ];
-  if (mode === "requests")
+  if (asked.mode === "requests")
     for (let number = 1; number < questions.length; number++) {
-      const tokens = [...context, ...questions[number]!.request];
-      answers.push(await answer(model, { ...asked, number }, { tokens, prefix: beginning.context }, beginning));
+      const { request } = questions[number]!;
+      const place = { ...splitPrompt([...context, ...request], questions[number]!), prefix: beginning.context! };
+      answers.push(await answer(model, { ...asked, number, place }, beginning));
     }
-  if (mode === "turns") answers.push(...(await askTurns(model, beginning, asked, answers[0]!)));
-  const last = answers.at(-1)!;
-  const results = answers.map(({ result }) => result);
+  if (asked.mode === "turns") answers.push(...(await askTurns(model, beginning, asked, answers[0]!)));
+  const { bytes, bytesFull, read } = answers.at(-1)!.cache;
+  const results = answers.map(({ result, cache }, q): EvaluatedQuestion => {
+    const cut = q > 0 && beginning.context ? beginning.context : beginning.prefix;
+    const held = beginning.shared && cut ? heldPositions(cut.cache) : cache.kept;
+    return { ...result, needles: keptNeedles(asked.needles[q]!, held) };
+  });
+  const prefill = beginning.prefix?.prefill;
   return {
-    tokens: first.length,
+    tokens: first.length + questions[0]!.lead.length,
     score: mean(results.map(({ score }) => score)),
-    bytes: last.bytes,
-    bytesFull: last.bytesFull,
-    ...(last.read === undefined ? {} : { read: last.read }),
-    ...(answers[0]!.prefillRead === undefined ? {} : { prefillRead: answers[0]!.prefillRead }),
-    prefillMs: beginning.prefix ? beginning.ms : answers[0]!.prefillMs,
+    bytes,
+    bytesFull,
+    ...(read === undefined ? {} : { read }),
+    ...(prefill ? { prefillRead: prefill.read } : {}),
+    prefillMs: beginning.ms + answers[0]!.prefillMs,
     decodeMs: answers.reduce((sum, { decodeMs }) => sum + decodeMs, 0),
     steps: answers.reduce((sum, { steps }) => sum + steps, 0),
     questions: results,
@@ -84,12 +100,13 @@ async function askTurns(model: Model, beginning: Beginning, asked: AskedCase, fi
   let prefix = beginning.prefix!;
   try {
     for (let number = 1; number < questions.length; number++) {
-      const tokens = [...answers.at(-1)!.ids, ...questions[number]!.turn];
+      const behind = splitPrompt([...answers.at(-1)!.ids, ...questions[number]!.turn], questions[number]!);
       const { run } = beginning;
-      const next = await readPrefix(model, { ...run, prefix, tokens, signal: asked.signal });
+      const next = await readPrefix(model, { ...run, prefix, tokens: behind.prompt, signal: asked.signal });
       if (prefix !== beginning.prefix) prefix.dispose();
       prefix = next;
-      answers.push(await answer(model, { ...asked, number }, { tokens: prefix.tokens, prefix }, beginning));
+      const place = { prompt: prefix.tokens, lead: behind.lead, prefix };
+      answers.push(await answer(model, { ...asked, number, place }, beginning));
     }
     return answers.slice(1);
   } finally {
@@ -98,75 +115,48 @@ async function askTurns(model: Model, beginning: Beginning, asked: AskedCase, fi
 }
 
 /** Answers one question of a case. */
-function answer(
-  model: Model,
-  asked: AskedCase & { number: number },
-  place: Place,
-  { run }: Beginning,
-): Promise<Answer> {
-  const { scored } = asked.drawn.prompt.questions[asked.number]!;
-  return asked.planned.task.scoring === "text"
-    ? answerText(model, asked, { ...place, scored }, run)
-    : answerWords(model, asked, place, run);
+function answer(model: Model, asked: AskedQuestion, { run }: Beginning): Promise<Answer> {
+  return asked.planned.task.scoring === "text" ? answerText(model, asked, run) : answerWords(model, asked, run);
 }
 
-/** Has the model write, and looks for the answers in its text. */
-async function answerWords(
-  model: Model,
-  asked: AskedCase & { number: number },
-  { tokens, prefix }: Place,
-  run: Beginning["run"],
-): Promise<Answer> {
+/** Has the model write, and looks for the answers in its text; the loss is that of the first answer in its place. */
+async function answerWords(model: Model, asked: AskedQuestion, run: Beginning["run"]): Promise<Answer> {
   const { drawn, planned, number, signal } = asked;
+  const { prompt, lead, prefix } = asked.place;
   const { question, answers, chance } = drawn.questions[number]!;
+  const { loss } = await foretell(model, foretold(asked, run));
   const generation = await generate(model, {
     ...run,
-    ...{ prefix, tokens: prefix ? tokens.slice(prefix.tokens.length) : tokens, signal },
+    ...{ prefix, lead, tokens: prompt.slice(prefix?.tokens.length), signal },
     maxTokens: planned.task.answerTokens(planned.params),
     stop: ownStops(model, drawn.prompt.stop),
   });
   const { ids, text = "", cache, stopped, decodeMsPerToken, prefillMs } = generation;
   const steps = Math.max(0, ids.length + (stopped.by === "token" ? 1 : 0) - 1);
   return {
-    ids,
-    result: {
-      ...{ question, expected: [...answers], text, score: answerScore(text, answers), chance },
-      needles: keptNeedles(asked.needles[number]!, prefix ? heldPositions(prefix.cache) : cache.kept),
-    },
-    bytes: cache.bytes,
-    bytesFull: cache.bytesFull,
-    ...{ read: cache.read, prefillRead: generation.prefill?.read },
-    prefillMs,
-    decodeMs: steps > 0 ? decodeMsPerToken * steps : 0,
-    steps,
+    ids: [...lead, ...ids],
+    result: { question, expected: [...answers], text, score: answerScore(text, answers), chance, loss },
+    ...{ cache, prefillMs, decodeMs: steps > 0 ? decodeMsPerToken * steps : 0, steps },
   };
 }
 
 /** Runs the text that is scored behind the question. */
-async function answerText(
-  model: Model,
-  asked: AskedCase & { number: number },
-  { tokens, prefix, scored }: Place & Pick<QuestionIds, "scored">,
-  run: Beginning["run"],
-): Promise<Answer> {
+async function answerText(model: Model, asked: AskedQuestion, run: Beginning["run"]): Promise<Answer> {
   const { question, answers, chance } = asked.drawn.questions[asked.number]!;
-  const { likeliest, loss, cache, prefillMs, prefillRead } = await foretell(model, { ...run, tokens, prefix, scored, signal: asked.signal }); // biome-ignore format: one call
-  try {
-    const text = requireTokenizer(model).decode(likeliest);
-    const score = greedyScore(likeliest, scored);
-    return {
-      ids: scored,
-      result: {
-        ...{ question, expected: [...answers], text, score, chance, loss },
-        needles: keptNeedles(asked.needles[asked.number]!, heldPositions(prefix?.cache ?? cache)),
-      },
-      bytes: cache.bytes,
-      bytesFull: cache.bytesFull,
-      ...{ prefillMs, prefillRead, decodeMs: 0, steps: 0 },
-    };
-  } finally {
-    cache.dispose();
-  }
+  const { lead, scored, ...options } = foretold(asked, run);
+  const { likeliest, loss, cache, prefillMs } = await foretell(model, { ...options, lead, scored });
+  const text = requireTokenizer(model).decode(likeliest);
+  return {
+    ids: [...lead, ...scored],
+    result: { question, expected: [...answers], text, score: greedyScore(likeliest, scored), chance, loss },
+    ...{ cache, prefillMs, decodeMs: 0, steps: 0 },
+  };
+}
+
+/** What is scored of a question, at its place. */
+function foretold({ drawn, number, place, signal }: AskedQuestion, run: Beginning["run"]): ForetellOptions {
+  const { prompt: tokens, lead, prefix } = place;
+  return { ...run, tokens, lead, prefix, scored: drawn.prompt.questions[number]!.scored, signal };
 }
 
 function mean(values: readonly number[]): number {

@@ -1,5 +1,12 @@
 import packageJson from "../../package.json" with { type: "json" };
-import { caseTokens, type DrawnCase, drawCase } from "../../synthetic-tasks/contexts/index.ts";
+import {
+  caseTokens,
+  type DrawnCase,
+  drawCase,
+  type QuestionIds,
+  type SplitPrompt,
+  splitPrompt,
+} from "../../synthetic-tasks/contexts/index.ts";
 import { POLICY_EVALUATION_FORMAT, type PolicyEvaluation } from "../common/api/evaluations.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { headModel } from "../common/heads/model.ts";
@@ -101,11 +108,11 @@ function checkRuns(model: Model, { points, tasks, settings }: EvaluationPlan, ca
   for (const [number, { task, params }] of tasks.entries()) {
     const prompts = cases
       .filter((each) => each.task === number)
-      .map(({ drawn: { prompt } }) => [...prompt.context, ...prompt.questions[0]!.request])
-      .sort((a, b) => a.length - b.length);
+      .map(firstOf)
+      .sort((a, b) => a.prompt.length - b.prompt.length);
     for (const { choice } of points)
-      for (const prompt of [prompts[0]!, prompts.at(-1)!]) {
-        const maxTokens = Math.max(1, task.answerTokens(params));
+      for (const { prompt, lead } of [prompts[0]!, prompts.at(-1)!]) {
+        const maxTokens = lead.length + Math.max(1, task.answerTokens(params));
         const { mask, prefill } = choice.heads ?? {};
         const options = { mask, prefill, choice, cache: settings.cache };
         new Forwards(model, [{ number: 0, prompt, maxTokens, all: [] }], options).dispose();
@@ -169,33 +176,36 @@ class Run {
     });
   }
 
-  #firstPrompt({ drawn: { prompt } }: PlannedCase): FirstPrompt {
+  #firstPrompt(each: PlannedCase): FirstPrompt {
     const { mode, cache } = this.#plan.settings;
-    return {
-      context: prompt.context,
-      request: prompt.questions[0]!.request,
-      mode,
-      cache,
-      signal: this.#options.signal,
-    };
+    const { context } = each.drawn.prompt;
+    return { context, tokens: firstOf(each).prompt, mode, cache, signal: this.#options.signal };
   }
 
   /** Reads the first prompt for all that share it. */
   #read(
-    { planned, drawn, length }: PlannedCase,
-    { context, request, cache, signal }: FirstPrompt,
+    each: PlannedCase,
+    { tokens, cache, signal }: FirstPrompt,
     open: readonly (readonly [number, PlannedPoint])[],
   ): Promise<SharedRead> {
-    const sharing = ({ choice }: PlannedPoint): boolean => sharesRead(this.#model, choice, length);
+    const sharing = ({ choice }: PlannedPoint): boolean => sharesRead(this.#model, choice, each.length);
     const choices = (points: readonly PlannedPoint[]) => points.filter(sharing).map(({ choice }) => choice);
+    const { task, params } = each.planned;
+    const [{ scored }] = each.drawn.prompt.questions as [QuestionIds];
     return SharedRead.read(this.#model, {
-      tokens: [...context, ...request],
+      tokens,
       choices: choices(open.map(([, own]) => own)),
       all: choices(this.#plan.points),
-      steps: Math.max(planned.task.answerTokens(planned.params), drawn.prompt.questions[0]!.scored.length),
+      steps: firstOf(each).lead.length + Math.max(task.answerTokens(params), scored.length),
       ...{ cache, signal, turn: this.#options.turn },
     });
   }
+}
+
+/** A case's prompt with its first question, in the two parts in which it is read. */
+function firstOf({ drawn: { prompt } }: PlannedCase): SplitPrompt {
+  const [first] = prompt.questions as [QuestionIds];
+  return splitPrompt([...prompt.context, ...first.request], first);
 }
 
 function noteOf({ planned, length, number }: PlannedCase, label: string): string {

@@ -1,5 +1,6 @@
 import { likeliest } from "../inference/decoding/sampling.ts";
 import { Forwards } from "../inference/forwards.ts";
+import { type Generation, heldBy } from "../inference/generation.ts";
 import { choosePolicies } from "../inference/policies/choice.ts";
 import type { Prefix } from "../inference/prefix.ts";
 import { readPrompts } from "../inference/reading.ts";
@@ -7,14 +8,13 @@ import type { RunOptions } from "../inference/run/options.ts";
 import type { KvCache } from "../models/cache/kv-cache.ts";
 import type { Model } from "../models/model.ts";
 
-/** Tokens of a text that go through a model together. */
-const TOGETHER = 64;
-
 /** Options of `foretell`. */
 export interface ForetellOptions extends Pick<RunOptions, "mask" | "prefill" | "policies" | "cache" | "signal"> {
-  /** Tokens before the text, of which a prefix holds the first. */
+  /** Prompt before the text, of which a prefix holds the first tokens. */
   readonly tokens: readonly number[];
   readonly prefix?: Prefix | undefined;
+  /** Stands between the two, and is run as the text is; at least one token. */
+  readonly lead: readonly number[];
   /** The text, at least one token. */
   readonly scored: readonly number[];
 }
@@ -25,51 +25,35 @@ export interface Foretold {
   readonly likeliest: number[];
   /** Mean negative log-likelihood of the text's tokens, in nats. */
   readonly loss: number;
-  /** Holds the text and what was before it; the caller's. */
-  readonly cache: KvCache;
-  /** Until what is before the text was read. */
+  /** Memory at the end. */
+  readonly cache: Generation["cache"];
+  /** Until what is before the lead was read, or what a prefix lacked of that. */
   readonly prefillMs: number;
-  /** Share of that attention which was computed, where a policy chooses. */
-  readonly prefillRead?: number | undefined;
 }
 
 /**
- * Runs a given text behind a prompt as if it were generated: under policies that choose at each step one token at a time.
+ * Runs a given text behind a prompt as if it were generated, on what policies have left of that.
  * @throws HeadscopeError as `generate` does
  */
 export async function foretell(model: Model, options: ForetellOptions): Promise<Foretold> {
-  const { tokens, prefix, scored, policies = [], mask, prefill, cache: kind, signal } = options;
+  const { tokens, prefix, lead, scored, policies = [], mask, prefill, cache: kind, signal } = options;
   const choice = await choosePolicies(policies);
   const heads = choice.heads ? { mask: choice.heads.mask, prefill: choice.heads.prefill } : { mask, prefill };
-  const sequence = { number: 0, prompt: tokens, maxTokens: scored.length, all: [] as number[] };
+  const sequence = { number: 0, prompt: tokens, maxTokens: lead.length + scored.length, all: [] };
   const began = performance.now();
   const forwards = new Forwards(model, [sequence], { ...heads, cache: kind, signal, prefix, choice });
   let cache: KvCache | undefined;
   try {
     const [read] = await readPrompts(forwards, [sequence], prefix?.logits);
-    const prefillMs = performance.now() - began;
     cache = forwards.cut(read!.cache);
-    const logits = [read!.logits];
-    const size = choice.reads || choice.tokens?.params.when === "decode" ? 1 : TOGETHER;
-    const before = scored.slice(0, -1); // the last token foretells nothing that is scored
-    for (let first = 0; first < before.length; first += size) {
-      const part = before.slice(first, first + size);
-      sequence.all.push(...part);
-      logits.push(...forwards.steps([sequence], cache, [part])[0]!);
-      await forwards.turn();
-    }
+    forwards.policies.condense([sequence], cache);
+    const prefillMs = performance.now() - began;
+    const before = [...lead, ...scored.slice(0, -1)]; // the last token foretells nothing that is scored
+    const logits = (await forwards.follow(sequence, cache, before)).slice(lead.length - 1);
     const loss = scored.reduce((sum, id, i) => sum + lossOf(logits[i]!, id), 0) / scored.length;
-    return {
-      likeliest: logits.map(likeliest),
-      loss,
-      cache,
-      prefillMs,
-      prefillRead: forwards.policies.prefill(0).prefill?.read,
-    };
-  } catch (error) {
-    cache?.dispose();
-    throw error;
+    return { likeliest: logits.map(likeliest), loss, cache: heldBy(forwards, [sequence], cache, [0]), prefillMs };
   } finally {
+    cache?.dispose();
     forwards.dispose();
   }
 }

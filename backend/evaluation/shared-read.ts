@@ -152,7 +152,7 @@ export class SharedRead {
         }
         watched = watcher.ms;
       }
-      if (upTo !== undefined) cache.truncate(upTo);
+      if (upTo !== undefined) cache.truncate(Math.min(upTo, this.#tokens.length));
       const windows = windowsOf(this.#model, choice);
       if (windows && choice.heads!.once) cutOnce(cache, windows);
       else if (windows) {

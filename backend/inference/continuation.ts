@@ -35,6 +35,8 @@ export type TokenListener = (id: number, text: string, probability: () => number
 
 /** Facts of a prompt that is continued. */
 export interface ContinuationPrompt extends Pick<Sequence, "number" | "prompt"> {
+  /** Tokens that stand before the new ones, and are run as these are. */
+  readonly lead?: readonly number[] | undefined;
   /** The prompt without its context. */
   readonly without?: Pick<Sequence, "number" | "prompt"> | undefined;
 }
@@ -45,9 +47,11 @@ export class Continuation {
   readonly number: number;
   /** Its token ids. */
   readonly prompt: readonly number[];
-  /** Most new tokens. */
+  /** Stands before the new tokens, and is run as they are. */
+  readonly lead: readonly number[];
+  /** Most tokens behind the prompt, with the lead. */
   readonly maxTokens: number;
-  /** New tokens, in a stop text too. */
+  /** Tokens behind the prompt: the lead, once it is run, and the new ones, in a stop text too. */
   readonly all: number[] = [];
   /** The sequences that the model runs for it: itself, and with the same new tokens the prompt without its context. */
   readonly sequences: readonly Sequence[];
@@ -68,11 +72,13 @@ export class Continuation {
 
   /** @throws HeadscopeError for stops that the model cannot have, and limits of a sample without one */
   constructor(model: Model, options: ChoiceOptions & ContinuationPrompt, tell?: TokenListener) {
-    const { number, prompt, maxTokens = NEW_TOKENS, seed = 0 } = options;
+    const { number, prompt, lead = [], seed = 0 } = options;
+    const maxTokens = lead.length + (options.maxTokens ?? NEW_TOKENS);
     checkSampling(options);
     const stop = stopRule(model, options.stop ?? ownStops(model));
     this.number = number;
     this.prompt = prompt;
+    this.lead = lead;
     this.maxTokens = maxTokens;
     const { without } = options;
     this.sequences = [this, ...(without ? [{ ...without, maxTokens, all: this.all }] : [])];
@@ -80,7 +86,7 @@ export class Continuation {
     this.#model = model;
     this.#sampling = options;
     this.#random = new Random(seed);
-    this.#before = new Set(prompt);
+    this.#before = new Set([...prompt, ...lead]);
     this.#stops = stop.ids;
     this.#written = new TextStream(model.tokenizer, stop.texts);
     this.#reads = tell !== undefined || stop.texts.length > 0;
@@ -94,12 +100,12 @@ export class Continuation {
 
   /** New tokens, without those that lie in a stop text. */
   get ids(): number[] {
-    return this.#stopped?.by === "text" ? this.#written.ids : this.all;
+    return this.#stopped?.by === "text" ? this.#written.ids : this.#new;
   }
 
   /** New text; undefined in a model without a tokenizer. */
   get text(): string | undefined {
-    return this.#model.tokenizer && (this.#reads ? this.#written.text : this.#model.tokenizer.decode(this.all));
+    return this.#model.tokenizer && (this.#reads ? this.#written.text : this.#model.tokenizer.decode(this.#new));
   }
 
   /** The logits to choose by. @param logits behind each of its sequences [d_vocab] */
@@ -109,7 +115,12 @@ export class Continuation {
 
   /** Tokens chosen, with the one that ended it. */
   get chosen(): number {
-    return this.all.length + (this.#stopped?.by === "token" ? 1 : 0);
+    return this.#new.length + (this.#stopped?.by === "token" ? 1 : 0);
+  }
+
+  /** New tokens, without the lead. */
+  get #new(): number[] {
+    return this.lead.length > 0 ? this.all.slice(this.lead.length) : this.all;
   }
 
   /** Tokens drafted for it, and those of them that the model has taken. */
@@ -154,7 +165,7 @@ export class Continuation {
     this.#before.add(id);
     let grown = this.#reads ? this.#written.push(id) : "";
     if (this.#written.stop !== undefined) this.#stopped = { by: "text", text: this.#written.stop };
-    else if (this.all.length >= this.maxTokens) this.#stopped = { by: "limit", tokens: this.maxTokens };
+    else if (this.all.length >= this.maxTokens) this.#stopped = { by: "limit", tokens: this.chosen };
     if (this.#stopped) grown += this.#written.end();
     this.#tell?.(id, grown, () => probabilityOf(logits, id));
     return this.#stopped === undefined;

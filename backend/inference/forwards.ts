@@ -25,11 +25,13 @@ import {
   checkRerotation,
   refuseCached,
 } from "./run/checks.ts";
-import { type CheckedRun, PART, type Sequence, type StepListener } from "./run/options.ts";
+import { type CheckedRun, type GrowingSequence, PART, type Sequence, type StepListener } from "./run/options.ts";
 import { PolicyRun } from "./run/policy-run.ts";
 
 /** Tokens of a cache's capacity come in steps of this many. */
 const CAPACITY_STEP = 32;
+/** Given tokens behind a prompt that go through a model together. */
+const TOGETHER = 64;
 
 /** The forwards of prompts that are continued together: under the same interventions, with caches of one form. */
 export class Forwards {
@@ -197,6 +199,25 @@ export class Forwards {
    */
   steps(sequences: readonly Sequence[], cache: KvCache, tokens: readonly (readonly number[])[]): Float32Array[][] {
     return this.#logits(sequences, cache, tokens, "all");
+  }
+
+  /**
+   * Runs given tokens behind a prompt as if they had been chosen: one at a time where a policy acts at each new token.
+   * @param sequence to whose tokens they are added
+   * @param cache of one row
+   * @returns logits of what follows each of them [d_vocab]
+   * @throws as `step` does
+   */
+  async follow(sequence: GrowingSequence, cache: KvCache, tokens: readonly number[]): Promise<Float32Array[]> {
+    const size = this.policies.actsAtEach ? 1 : TOGETHER;
+    const logits: Float32Array[] = [];
+    for (let first = 0; first < tokens.length; first += size) {
+      const part = tokens.slice(first, first + size);
+      sequence.all.push(...part);
+      logits.push(...this.steps([sequence], cache, [part])[0]!);
+      await this.turn();
+    }
+    return logits;
   }
 
   #logits(

@@ -24,6 +24,11 @@ export interface BatchPrompt extends PromptOptions, ChoiceOptions {}
 
 /** Options of `generate`. */
 export interface GenerateOptions extends PromptOptions, ChoiceOptions, RunOptions {
+  /**
+   * Token ids that an answer begins with: run behind the prompt as new tokens are, on what policies have left of it, and no part
+   * of the result; `logits` are then of what follows them. Default none.
+   */
+  lead?: readonly number[] | undefined;
   /** Sees every forward's result before it is freed: step 0 is the prompt. */
   onStep?: ((result: ForwardResult, step: number) => void) | undefined;
   /**
@@ -74,7 +79,7 @@ const CHOICE: Rules<ChoiceOptions> = {
 };
 
 const LISTENERS = { onStep: FUNCTION, onToken: FUNCTION };
-const OPTIONS: Rules<GenerateOptions> = { ...PROMPT, ...CHOICE, ...RUN_OPTIONS, ...LISTENERS };
+const OPTIONS: Rules<GenerateOptions> = { ...PROMPT, lead: PROMPT.tokens, ...CHOICE, ...RUN_OPTIONS, ...LISTENERS };
 const BATCH: Rules<GenerateBatchOptions> = { prompts: ANYTHING, ...CHOICE, ...RUN_OPTIONS, ...LISTENERS };
 const BATCH_PROMPT: Rules<BatchPrompt> = { ...PROMPT, ...CHOICE };
 const { useCache: _, sources: __, forward: ___, speculative: ____, keep: _____, ...OF_READING } = RUN_OPTIONS;
@@ -87,11 +92,12 @@ const PREFIX: Rules<ReadPrefixOptions> = { ...PROMPT, ...OF_READING };
  */
 export async function generate(model: Model, options: GenerateOptions): Promise<Generation> {
   checkOptions("generate", options, OPTIONS);
-  const { tokens, text, onStep, onToken, ...rest } = options;
+  const { tokens, text, lead, onStep, onToken, ...rest } = options;
   checkContextAware(options.contextAware, options);
+  if (lead?.length) checkLead(model, lead, options);
   const prompt = promptIds(model, options, "the prompt");
   const without = withoutContext(model, options, 1);
-  const continuation = new Continuation(model, { number: 0, prompt, without, ...rest }, onToken);
+  const continuation = new Continuation(model, { number: 0, prompt, lead, without, ...rest }, onToken);
   const [only] = await continueAll(model, [continuation], await checked(rest), onStep);
   return only!;
 }
@@ -144,6 +150,7 @@ export async function readPrefix(model: Model, options: ReadPrefixOptions): Prom
       logits,
       changes: forwards.changes,
       known: forwards.policies.known(sequence),
+      ...forwards.policies.prefill(0),
     });
   } finally {
     forwards.dispose();
@@ -182,6 +189,25 @@ function promptIds(
   const ids = [...(prefix?.tokens ?? []), ...(tokens ?? (text === undefined ? [] : encode(text)))];
   checkRow(ids, label, model);
   return ids;
+}
+
+/** Insists that new tokens can stand behind a lead. @throws HeadscopeError (usage) for what reads more than one sequence, or caches nothing */
+function checkLead(
+  model: Model,
+  lead: readonly number[],
+  { contextAware, speculative, useCache = true }: Pick<GenerateOptions, "contextAware" | "speculative" | "useCache">,
+): void {
+  checkRow(lead, "the lead", model);
+  const beside = contextAware ? "contextAware" : speculative ? "speculative" : useCache ? undefined : "useCache";
+  if (beside === undefined) return;
+  throw new HeadscopeError(
+    "usage",
+    `a lead can't go together with ${beside === "useCache" ? "useCache: false" : beside}`,
+    {
+      remedy: "leave one of them out, or end the prompt with the lead",
+      field: ["lead", beside],
+    },
+  );
 }
 
 /** The prompt without its context, where that is asked for. @param number its own among all that are run together */

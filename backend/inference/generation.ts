@@ -8,10 +8,9 @@ import type { Proposal } from "./decoding/sampling.ts";
 import { checkSpeculative } from "./decoding/speculative.ts";
 import { Forwards } from "./forwards.ts";
 import type { UsedPolicy } from "./policies/choice.ts";
-import type { Condensation } from "./policies/work/condensation.ts";
 import type { Prefix } from "./prefix.ts";
 import { readPrompts } from "./reading.ts";
-import type { CheckedRun, StepListener } from "./run/options.ts";
+import type { CheckedRun, Sequence, StepListener } from "./run/options.ts";
 
 /** A continuation, and what it took. */
 export interface Generation {
@@ -107,8 +106,9 @@ export async function continueAll(
     if (cache) forwards.policies.condense(sequences, cache);
     const cutting = read ? performance.now() - ended : 0; // of all prompts together, which each waits for
     const begun = read ?? forwards.step(sequences).map((logits) => ({ logits, at: performance.now() }));
+    const follow = await runLeads(forwards, continuations, cache);
     rows = bySequences(continuations, begun).map(([continuation, each]): Row => {
-      const logits = continuation.combined(each.map(({ logits }) => logits));
+      const logits = follow ?? continuation.combined(each.map(({ logits }) => logits));
       const at = Math.max(...each.map(({ at }) => at));
       return { continuation, first: logits, logits: [logits], proposals: [], prefillMs: at - began + cutting };
     });
@@ -123,6 +123,16 @@ export async function continueAll(
     cache?.dispose();
     forwards.dispose();
   }
+}
+
+/** Runs what stands before the new tokens of a prompt, where something does. @returns logits behind it [d_vocab] */
+async function runLeads(
+  forwards: Forwards,
+  [continuation]: readonly Continuation[],
+  cache: KvCache | undefined,
+): Promise<Float32Array | undefined> {
+  if (!cache || continuation!.lead.length === 0) return undefined;
+  return (await forwards.follow(continuation!, cache, continuation!.lead)).at(-1);
 }
 
 /** Continuations with what belongs to the sequences of each. @param all by sequence */
@@ -157,21 +167,10 @@ async function decode(rows: readonly Row[], { forwards, cache, draft, keep }: Wa
     const cached = bySequences(continuations, [...sequences.keys()]).map(([, places]) => places);
     active.forEach((row, r) => {
       if (going[r]) return;
-      const read = forwards.policies.shareRead(row.continuation);
-      const channels = forwards.policies.channels(row.continuation);
-      const held = {
-        ...heldBy(
-          cache,
-          cached[r]!,
-          row.continuation.sequences.flatMap((each) => forwards.policies.condensed(each) ?? []),
-        ),
-        ...(read === undefined ? {} : { read }),
-        ...(channels ? { channels } : {}),
-      };
       const facts = {
         ...forwards.facts,
         ...forwards.policies.prefill(row.continuation.number),
-        cache: held,
+        cache: heldBy(forwards, row.continuation.sequences, cache, cached[r]!),
         ...draftOf(row, r, draft),
       };
       row.result = resultOf(row, took / Math.max(1, row.continuation.chosen - 1), facts);
@@ -220,13 +219,20 @@ function draftOf({ continuation }: Row, row: number, draft: Draft | undefined): 
   return { speculative: { drafted, accepted, ...rate, bytes: draft.bytes(row) } };
 }
 
-/** Memory of the rows of one prompt at the end; the positions are those of the first. */
-function heldBy(
+/**
+ * Memory of the sequences of one prompt at the end; the positions, and what was read, are those of the first.
+ * @param rows of the cache, by sequence
+ */
+export function heldBy(
+  { policies }: Forwards,
+  sequences: readonly Sequence[],
   cache: KvCache | undefined,
   rows: readonly number[],
-  forms: readonly Condensation[],
 ): Generation["cache"] {
   if (!cache) return { bytes: 0, bytesFull: 0 };
+  const read = policies.shareRead(sequences[0]!);
+  const channels = policies.channels(sequences[0]!);
+  const forms = sequences.flatMap((sequence) => policies.condensed(sequence) ?? []);
   const [own, ...others] = rows.map((row) => cache.fork(row)) as [KvCache, ...KvCache[]];
   const { kind, windows } = own;
   const total = (list: readonly number[]): number => list.reduce((sum, bytes) => sum + bytes, 0);
@@ -246,6 +252,8 @@ function heldBy(
     ...(offloaded.length > 0 ? { offloaded: total(offloaded) } : {}),
     ...(kind === "f32" ? {} : { kind }),
     ...(kept ? { kept } : {}),
+    ...(read === undefined ? {} : { read }),
+    ...(channels ? { channels } : {}),
   };
 }
 

@@ -21,12 +21,14 @@ export class Prefix {
   readonly changes: string;
   /** Knowledge of a policy that goes on choosing, about its tokens; owned by the prefix, for whoever goes on under the same. */
   readonly known: Eviction | undefined;
+  /** Under a policy for blocks: the share of their causal attention that was read, mean over layers and heads. */
+  readonly prefill: { readonly read: number } | undefined;
   readonly #under: ReadonlyMap<string, Affine> | undefined;
 
   /** @param parts.cache owned by the prefix from here on */
   constructor(
     model: Model,
-    parts: Pick<Prefix, "tokens" | "cache" | "logits" | "changes"> & { readonly known?: Eviction | undefined },
+    parts: Pick<Prefix, "tokens" | "cache" | "logits" | "changes"> & Partial<Pick<Prefix, "known" | "prefill">>,
   ) {
     this.model = headModel(model);
     this.tokens = parts.tokens;
@@ -34,6 +36,7 @@ export class Prefix {
     this.logits = parts.logits;
     this.changes = parts.changes;
     this.known = parts.known;
+    this.prefill = parts.prefill;
     this.#under = model.changes;
   }
 

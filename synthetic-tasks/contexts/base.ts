@@ -17,6 +17,8 @@ export interface ContextQuestion {
   readonly question: string;
   /** Beginning of the answer that the model is given, without a space at its end; default none. */
   readonly lead?: string | undefined;
+  /** Text between the lead and the answer, default a space. */
+  readonly joint?: string | undefined;
   /** Texts that a right answer holds; of a task that scores text the one whose tokens are scored. */
   readonly answers: readonly string[];
   /** Parts of the context that hold the answers, in the order in which they stand there. */

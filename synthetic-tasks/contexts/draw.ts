@@ -17,6 +17,8 @@ export interface CaseOptions {
 
 /** A case with its token ids. */
 export interface DrawnCase extends ContextCase {
+  /** Tokens of the prompt with the first question, lead and text that is scored included. */
+  readonly tokens: number;
   readonly prompt: CasePrompt;
 }
 
@@ -34,7 +36,11 @@ export function drawCase(
   const count: ContextRoom["count"] = (context, question) => promptTokens(tokenizer, task.scoring, context, question);
   const room: ContextRoom = { tokens, random: new Random(seed, number), count };
   const drawn = task.draw(room, params);
-  return { ...drawn, prompt: casePrompt(tokenizer, drawn, task.scoring) };
+  return {
+    ...drawn,
+    tokens: count(drawn.context, drawn.questions[0]!),
+    prompt: casePrompt(tokenizer, drawn, task.scoring),
+  };
 }
 
 /** A context of a number of units, such as sentences. @param units at least 0 */

@@ -37,5 +37,5 @@ export type {
   ContextTask,
 } from "./base.ts";
 export { type CaseOptions, type DrawnCase, drawCase } from "./draw.ts";
-export { type CasePrompt, casePrompt, caseTokens, type QuestionIds } from "./prompt.ts";
+export { type CasePrompt, casePrompt, caseTokens, type QuestionIds, type SplitPrompt, splitPrompt } from "./prompt.ts";
 export { answerScore, greedyScore } from "./score.ts";

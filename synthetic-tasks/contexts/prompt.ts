@@ -12,7 +12,9 @@ export interface QuestionIds {
    * question. Of the first question the same as `request`.
    */
   readonly turn: readonly number[];
-  /** Text that is scored, behind either; empty where an answer is written. */
+  /** Beginning of the answer that the model is given, behind either; empty where there is none. */
+  readonly lead: readonly number[];
+  /** Tokens whose loss is taken, behind the lead: the text that is scored, or the first of the answers. */
   readonly scored: readonly number[];
 }
 
@@ -40,12 +42,28 @@ export function casePrompt(tokenizer: Tokenizer, { context, questions }: Context
   };
 }
 
-/** Tokens of a case at most: context, all questions as turns, and as many tokens for each answer. */
+/** Tokens of a case at most: context, all questions as turns, and as many tokens for each answer, or what is scored. */
 export function caseTokens({ context, questions }: CasePrompt, answerTokens: number): number {
-  return questions.reduce((sum, { turn, scored }) => sum + turn.length + scored.length + answerTokens, context.length);
+  return questions.reduce(
+    (sum, { turn, lead, scored }) => sum + turn.length + lead.length + Math.max(scored.length, answerTokens),
+    context.length,
+  );
 }
 
-/** Tokens of a context with a question behind it, text that is scored included. */
+/** Tokens before an answer in two parts. */
+export interface SplitPrompt {
+  /** Context and question, at whose end policies act. */
+  readonly prompt: readonly number[];
+  /** Beginning of the answer, at least one token: read on what policies have left, so that every token of the answer is foretold by that. */
+  readonly lead: readonly number[];
+}
+
+/** Splits what stands before an answer into prompt and lead; where a question has no lead, the prompt's last token takes its place. */
+export function splitPrompt(prompt: readonly number[], { lead }: Pick<QuestionIds, "lead">): SplitPrompt {
+  return lead.length > 0 ? { prompt, lead } : { prompt: prompt.slice(0, -1), lead: prompt.slice(-1) };
+}
+
+/** Tokens of a context with a question behind it, lead and text that is scored included. */
 export function promptTokens(
   tokenizer: Tokenizer,
   scoring: Scoring,
@@ -53,8 +71,9 @@ export function promptTokens(
   question: ContextQuestion,
 ): number {
   const frame = frameFor(tokenizer, scoring);
-  const { request, scored } = questionIds(tokenizer, frame, { question, first: true, scoring });
-  return contextIds(tokenizer, frame, context).length + request.length + scored.length;
+  const { request, lead, scored } = questionIds(tokenizer, frame, { question, first: true, scoring });
+  const text = scoring === "text" ? scored.length : 0;
+  return contextIds(tokenizer, frame, context).length + request.length + lead.length + text;
 }
 
 function contextIds(tokenizer: Tokenizer, { opening, front }: Frame, context: string): number[] {
@@ -68,13 +87,15 @@ function questionIds(
   frame: Frame,
   part: { question: ContextQuestion; first: boolean; scoring: Scoring },
 ): QuestionIds {
-  const { question, lead, answers } = part.question;
+  const { question, lead, joint = " ", answers } = part.question;
   const encode = (text: string): number[] => (text === "" ? [] : tokenizer.encode(text, { prependBos: false }));
-  const asked = question + frame.answers + (lead === undefined ? "" : frame.lead + lead);
+  const asked = question + frame.answers;
   const request = encode(frame.asks + asked);
+  const before = lead === undefined ? frame.lead : joint;
   return {
     request,
     turn: part.first ? request : encode(frame.next + asked),
-    scored: part.scoring === "text" ? encode(answers[0]!) : [],
+    lead: lead === undefined ? [] : encode(frame.lead + lead),
+    scored: encode(part.scoring === "text" ? answers[0]! : before + answers[0]!),
   };
 }

@@ -6,6 +6,7 @@
 #include "block.h"
 #include "figures.h"
 #include "gradients.h"
+#include "prompt.h"
 #include "samples.h"
 
 using namespace hs;
@@ -355,7 +356,7 @@ int main(int argc, char** argv) {
   Team::resize(argc > 3 ? atoi(argv[3]) : 3);
   for (call = 0; call < count; call++) {
     const int64_t kind = whole(0, 9);
-    chance(0.01) ? gradients() : kind < 4 ? products() : kind < 5 ? writes() : kind < 6 ? codes() : kind < 8 ? attention() : block();
+    chance(0.01) ? gradients() : chance(0.05) ? prompt() : kind < 4 ? products() : kind < 5 ? writes() : kind < 6 ? codes() : kind < 8 ? attention() : block();
   }
   const int figures = argc > 4 ? compareFigures(argv[4], count) : 0;
   printf("%d calls and %d of NumPy's are right with %s, %d threads\n", count, figures, instructions(), Team::get().size());

@@ -360,25 +360,43 @@ def squeezed_attention(inputs):
     `scores` [query][H][C], `clusters` [query][KV head] and `read` [query][KV head] positions. `calibrated`: by KV head
     the threshold for `sparsity`: over these N queries, all (query, cluster) pairs by falling score (maximum over the
     group), the score of the first pair with which the keys read, sum of N_i, reach (1 - sparsity) T N: pairs with a
-    score at or above it are read."""
-    T, N, C, threshold, sparsity = 40, 3, 8, 0.03, 0.7
+    score at or above it are read. `levels`: two levels with a `coarse` one of D clusters that rules out `ruled_out` of
+    the keys: `assign` [KV head][C], the clusters of the C centroids by the same k-means; here a coarse centroid is the
+    mean of all its keys. Coarse scores and their `thresholds` [KV head], calibrated for ruled_out, as above. Clusters
+    of a coarse one below its threshold (maximum over the group) get no score and count with N_j = 0 for that query; the
+    others' scores follow with the smaller sum; here their threshold is calibrated on these. `read` [query][KV head]:
+    positions."""
+    T, N, C, threshold, sparsity, D, ruled_out = 40, 3, 8, 0.03, 0.7, 3, 0.5
     q, k, _ = inputs.qkv(T + N)
     H, G, d = len(q), len(k), q.shape[-1]
     fixed = k[:, :T]
-    assign, centroids, sizes = [], [], []
-    for g in range(G):
-        unit = fixed[g] / np.linalg.norm(fixed[g], axis=-1, keepdims=True)
-        centres = unit[[int((i + 0.5) * T / C) for i in range(C)]]
+
+    def k_means(rows, count):
+        unit = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+        centres = unit[[int((i + 0.5) * len(rows) / count) for i in range(count)]]
         before = None
         for _ in range(30):
             now = (unit @ centres.T).argmax(1)
             if before is not None and (now == before).all():
                 break
             before = now
-            for i in range(C):
+            for i in range(count):
                 if (now == i).any():
                     mean = unit[now == i].mean(0)
                     centres[i] = mean / np.linalg.norm(mean)
+        return now
+
+    def calibrate(top, sizes, share):
+        thresholds = []
+        for g in range(G):
+            pairs = sorted(((x, sizes[g][i]) for n in range(N) for i, x in enumerate(top[n][g]) if x > 0), reverse=True)
+            running = np.cumsum([size for _, size in pairs])
+            thresholds.append(pairs[np.flatnonzero(running >= share * T * N)[0]][0])
+        return thresholds
+
+    assign, centroids, sizes = [], [], []
+    for g in range(G):
+        now = k_means(fixed[g], C)
         assign.append(now)
         sizes.append(np.bincount(now, minlength=C))
         centroids.append([fixed[g, now == i].mean(0) for i in range(C)])
@@ -390,15 +408,24 @@ def squeezed_attention(inputs):
             x = centroids[g] @ q[h, T + n] / math.sqrt(d)
             scores[n, h] = np.exp(x) / (sizes[g] * np.exp(x)).sum()
     top = scores.reshape(N, G, H // G, C).max(2)
-    calibrated = []
-    for g in range(G):
-        pairs = sorted(((top[n, g, i], sizes[g, i]) for n in range(N) for i in range(C)), reverse=True)
-        running = 0
-        for score, size in pairs:
-            running += size
-            if running >= (1 - sparsity) * T * N:
-                calibrated.append(score)
-                break
+    calibrated = calibrate(top, sizes, 1 - sparsity)
+    above = [k_means(centroids[g], D) for g in range(G)]
+    of_key = [above[g][assign[g]] for g in range(G)]
+    coarse_sizes = [np.bincount(own, minlength=D) for own in of_key]
+    coarse = np.array([[fixed[g, of_key[g] == i].mean(0) for i in range(D)] for g in range(G)])
+
+    def group_scores(n, g, vectors, counts):
+        x = [np.exp(vectors @ q[h, T + n] / math.sqrt(d)) for h in range(g * H // G, (g + 1) * H // G)]
+        return np.max([e / (counts * e).sum() for e in x], 0)
+
+    first = [[group_scores(n, g, coarse[g], coarse_sizes[g]) for g in range(G)] for n in range(N)]
+    limits = calibrate(first, coarse_sizes, 1 - ruled_out)
+    second = []
+    for n in range(N):
+        looked = [(first[n][g] >= limits[g])[above[g]] for g in range(G)]
+        second.append([np.where(looked[g], group_scores(n, g, centroids[g], sizes[g] * looked[g]), 0) for g in range(G)])
+    fine = calibrate(second, sizes, 1 - sparsity)
+    both = [[list(np.flatnonzero((second[n][g] >= fine[g])[assign[g]])) for g in range(G)] for n in range(N)]
     clusters = [[list(np.flatnonzero(top[n, g] > threshold)) for g in range(G)] for n in range(N)]
     read = [[list(np.flatnonzero(np.isin(assign[g], clusters[n][g]))) for g in range(G)] for n in range(N)]
     return {
@@ -410,6 +437,12 @@ def squeezed_attention(inputs):
         "clusters": clusters,
         "read": read,
         "calibrated": calibrated,
+        "levels": {
+            "parameters": {"coarse": D, "ruledOut": ruled_out},
+            "assign": above,
+            "thresholds": limits,
+            "read": both,
+        },
     }
 
 
@@ -677,14 +710,44 @@ def shadowkv(inputs):
 
 
 def headkv(inputs):
-    """Budgets: every KV head of the model gives b / beta of its budget b to a pool of all L G heads; head h has round(b
-    - b / beta + s_h · L G b / beta) (halves to even), s_h its score's share of the sum of all (scores that are not
-    negative; here squares of `scores`), at least the window. Inside a head snapkv picks. `budgets` [layer][KV head]."""
-    L, G, b, beta, window = 4, 3, 32, 1.25, 8
-    scores = inputs.draw("scores", (L, G)) ** 2
-    share = scores / scores.sum()
-    budgets = np.maximum(window, np.rint(b - b / beta + share * L * G * b / beta)).astype(int)
-    return {"parameters": {"budget": b, "beta": beta, "window": window}, "budgets": budgets}
+    """Budgets: every KV head of the model gives b / beta of its budget b to a pool of all L G heads; head h has b - b /
+    beta + s_h · L G b / beta, s_h its score's share of the sum of all (scores that are not negative; here squares of
+    `scores`), but at least the window and at most the prompt. Here what the bounds take or leave is taken from, or goes
+    to, the others in proportion to their scores, until all add up to L G b: clip(b - b / beta + x s_h, window, tokens)
+    with the x of that sum. Where even all heads with a score are full, the rest is shared evenly by those without.
+    Rounded down, and what is missing of the sum goes to the largest fractions, one each, of equal ones the first.
+    Inside a head snapkv picks. `budgets` [case][L G], heads in order, for each of `cases`; in the last all scores but
+    the first three count as 0."""
+    L, G = 4, 3
+    scores = inputs.draw("scores", (L, G)).reshape(-1) ** 2
+    cases = [
+        {"tokens": 1000, "budget": 32, "beta": 1.25, "window": 8, "scored": 12},
+        {"tokens": 60, "budget": 32, "beta": 1.25, "window": 8, "scored": 12},
+        {"tokens": 64, "budget": 32, "beta": 1, "window": 8, "scored": 12},
+        {"tokens": 100, "budget": 40, "beta": 1.1, "window": 30, "scored": 12},
+        {"tokens": 50, "budget": 33, "beta": 2, "window": 4, "scored": 3},
+    ]
+
+    def clipped(case, x):
+        share = np.where(np.arange(L * G) < case["scored"], scores, 0)
+        start = case["budget"] * (1 - 1 / case["beta"])
+        # Those without a score rise only where x is beyond all bounds: far behind the others.
+        rise = np.where(share > 0, x * share / share[share > 0].min(), max(0, x - case["tokens"]))
+        return np.clip(start + rise, case["window"], case["tokens"])
+
+    budgets = []
+    for case in cases:
+        total, low, high = case["budget"] * L * G, 0.0, 1e6
+        for _ in range(200):
+            middle = (low + high) / 2
+            low, high = (middle, high) if clipped(case, middle).sum() < total else (low, middle)
+        exact = clipped(case, high)
+        whole = np.floor(exact + 1e-9).astype(int)
+        order = np.argsort(-np.round(exact - whole, 9), kind="stable")
+        whole[order[: total - whole.sum()]] += 1
+        assert whole.sum() == total
+        budgets.append(whole)
+    return {"cases": cases, "budgets": budgets}
 
 
 def gemfilter(inputs):

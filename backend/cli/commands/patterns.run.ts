@@ -66,5 +66,6 @@ async function sampleOf(model: Model, text: string | undefined, options: Pattern
   const tokenizer = requireTokenizer(model, { remedy: "give token ids with --tokens-file" });
   const task = contextTasks.get(TASK);
   const { prompt } = drawCase(tokenizer, task, contextTasks.parse(TASK, {}), { tokens: most, number: 0, seed });
-  return [...prompt.context, ...prompt.questions[0]!.request];
+  const { request, lead } = prompt.questions[0]!;
+  return [...prompt.context, ...request, ...lead];
 }

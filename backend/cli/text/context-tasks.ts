@@ -32,12 +32,14 @@ export function contextTaskText(document: DefinitionSheet & { readonly scoring: 
 }
 
 /** A case for people: the context, then its questions with the beginning of the answer and the answer. */
-export function caseText({ context, questions, prompt }: DrawnCase, number: number): string {
-  const tokens = prompt.context.length + prompt.questions[0]!.request.length + prompt.questions[0]!.scored.length;
-  const asked = questions.map(({ question, lead = "", answers, needles }) => {
+export function caseText({ context, questions, tokens }: DrawnCase, number: number): string {
+  const asked = questions.map(({ question, lead = "", joint = " ", answers, needles }) => {
     const depths = needles.slice(0, 3).map(({ depth }) => depth.toFixed(2));
     const place = needles.length === 0 ? "" : dim(` at ${depths.join(", ")}${needles.length > 3 ? " …" : ""}`);
-    return `${bold(question.trim() || "(goes on)")}\n  ${lead} ${answers.join(", ")}${place}`.replace(/ {3,}/g, "  ");
+    return `${bold(question.trim() || "(goes on)")}\n  ${lead}${joint}${answers.join(", ")}${place}`.replace(
+      / {3,}/g,
+      "  ",
+    );
   });
   return [dim(`case ${number}, ${counted(tokens, "token")} with the first question`), context, ...asked].join("\n\n");
 }

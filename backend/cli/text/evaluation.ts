@@ -23,7 +23,7 @@ function groupOf({ task, length }: EvaluatedPoint): string {
 
 function columns(points: readonly EvaluatedPoint[]): Column[] {
   const read = points.some((point) => point.read !== undefined);
-  return ["", "policy", ...["budget", "score", "95 %", "needles held", "memory", ...(read ? ["read"] : []), "prompt", "token"].map(right)]; // biome-ignore format: one list
+  return ["", "policy", ...["budget", "score", "95 %", "loss", "needles held", "memory", ...(read ? ["read"] : []), "prompt", "token"].map(right)]; // biome-ignore format: one list
 }
 
 function row(point: EvaluatedPoint, _: number, all: readonly EvaluatedPoint[]): string[] {
@@ -33,8 +33,9 @@ function row(point: EvaluatedPoint, _: number, all: readonly EvaluatedPoint[]): 
     point.front.includes("bytes") ? "*" : "",
     label,
     budget === null ? "" : String(budget),
-    loss === undefined ? number(score.value) : `${number(score.value)}, loss ${number(loss.value)}`,
+    number(score.value),
     score.low === null ? "" : `${number(score.low)} to ${number(score.high!)}`,
+    number(loss.value),
     kept === null ? "" : percent(kept),
     percent(bytes / bytesFull),
     ...(read ? [point.read === undefined ? "" : percent(point.read)] : []),

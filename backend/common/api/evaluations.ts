@@ -4,7 +4,7 @@ import { headModelSchema } from "./documents.ts";
 import type { Data } from "./fields.ts";
 
 /** Name of the format of evaluations of policies. */
-export const POLICY_EVALUATION_FORMAT = "headscope.policy-evaluation/1";
+export const POLICY_EVALUATION_FORMAT = "headscope.policy-evaluation/2";
 
 const parameters = z.record(z.string(), z.unknown());
 
@@ -35,7 +35,11 @@ const evaluatedQuestion = z.object({
     .number()
     .describe("0 to 1: the share of the expected texts, or of the text's tokens that were the likeliest"),
   chance: z.number().describe("expected score of a guess"),
-  loss: z.number().optional().describe("of a text that is scored: mean negative log-likelihood of its tokens, in nats"),
+  loss: z
+    .number()
+    .describe(
+      "mean negative log-likelihood in nats: of the tokens of the text that is scored, or of the first expected text",
+    ),
   needles: z
     .array(
       z.object({
@@ -87,7 +91,7 @@ const evaluatedPoint = z.object({
   chance: z.number().describe("mean over the questions"),
   score: interval,
   byQuestion: z.array(z.number()).describe("mean score of each question, in the order in which they are asked"),
-  loss: interval.optional().describe("of text that is scored, in nats a token"),
+  loss: interval.describe("of the text that is scored, or of the first expected text, in nats a token"),
   kept: z.number().nullable().describe("mean share of the needles' tokens that is held; null without needles"),
   bytes: z.number().describe("mean over the cases, as all below"),
   bytesFull: z.number(),
@@ -104,7 +108,7 @@ const evaluatedPoint = z.object({
 /** A policy at a budget on the cases of one task and length. */
 export type EvaluatedPoint = Data<typeof evaluatedPoint>;
 
-/** Schema of the file `headscope.policy-evaluation/1`: policies at budgets on tasks of several lengths. */
+/** Schema of the file `headscope.policy-evaluation/2`: policies at budgets on tasks of several lengths. */
 export const policyEvaluation = z.object({
   format: z.literal(POLICY_EVALUATION_FORMAT),
   model: headModelSchema,

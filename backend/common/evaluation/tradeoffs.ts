@@ -34,6 +34,6 @@ export function costOf(
 }
 
 /** Quality by which evaluated points are compared: of text that is scored its loss, below 0, else the score. */
-export function qualityOf({ loss, score }: Pick<EvaluatedPoint, "loss" | "score">): number {
-  return loss ? -loss.value : score.value;
+export function qualityOf({ scoring, loss, score }: Pick<EvaluatedPoint, "scoring" | "loss" | "score">): number {
+  return scoring === "text" ? -loss.value : score.value;
 }

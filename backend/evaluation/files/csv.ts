@@ -3,7 +3,22 @@ import { parameterPairs } from "../../common/command-line.ts";
 import { type CsvCell, csvText } from "../../common/csv.ts";
 
 const COLUMNS = [
-  ...["task", "length", "policy", "budget", "parameters", "cases", "score", "low", "high", "chance", "loss", "kept"],
+  ...[
+    "task",
+    "length",
+    "policy",
+    "budget",
+    "parameters",
+    "cases",
+    "score",
+    "low",
+    "high",
+    "chance",
+    "loss",
+    "loss_low",
+    "loss_high",
+    "kept",
+  ],
   ...["bytes", "bytes_full", "read", "prefill_read", "prefill_ms", "decode_ms_per_token", "front"],
 ] as const;
 
@@ -14,7 +29,9 @@ export function evaluationCsv({ points }: PolicyEvaluation): string {
     point.policies.map(({ name, params }) => [name, ...parameterPairs(params)].join(" ")).join("; "),
     ...[point.cases.length, point.score.value, point.score.low ?? "", point.score.high ?? "", point.chance],
     ...[
-      point.loss?.value ?? "",
+      point.loss.value,
+      point.loss.low ?? "",
+      point.loss.high ?? "",
       point.kept ?? "",
       point.bytes,
       point.bytesFull,

@@ -11,7 +11,7 @@ import { readRegular } from "../../files.ts";
 import { writeFileAtomic } from "../../paths.ts";
 
 /** Name of the format of journals. */
-const JOURNAL_FORMAT = "headscope.policy-evaluation-journal/1";
+export const JOURNAL_FORMAT = "headscope.policy-evaluation-journal/2";
 /** Name of a journal in the folder of an evaluation. */
 export const JOURNAL = "journal.jsonl";
 
@@ -111,12 +111,15 @@ function parsed<S extends z.ZodType>(path: string, line: string, number: number,
 
 /** @throws HeadscopeError (mismatch) */
 function checkHead(path: string, line: string, wanted: { model: HeadModel; settings: EvaluationSettings }): void {
+  const refuse = (what: string, remedy = "give another folder, or the same settings") =>
+    new HeadscopeError("mismatch", `${path} is of an evaluation ${what}`, { remedy, subject: path });
+  const { format } = parsed(path, line, 1, z.object({ format: z.string() }));
+  if (format !== JOURNAL_FORMAT && format.startsWith(JOURNAL_FORMAT.replace(/\d+$/, "")))
+    throw refuse(
+      `by another version of headscope (${format}), whose numbers are others`,
+      "give another folder, or remove this one",
+    );
   const { model, settings } = parsed(path, line, 1, headSchema);
-  const refuse = (what: string) =>
-    new HeadscopeError("mismatch", `${path} is of an evaluation ${what}`, {
-      remedy: "give another folder, or the same settings",
-      subject: path,
-    });
   if (model.digest !== wanted.model.digest)
     throw refuse(`of ${model.ref}, with other weights than ${wanted.model.ref}`);
   for (const name of Object.keys(wanted.settings) as (keyof EvaluationSettings)[]) {

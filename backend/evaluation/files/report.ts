@@ -61,18 +61,18 @@ function subtitle({ settings }: PolicyEvaluation): string {
     turns: "all questions of each one after another on one cache",
     requests: "all questions of each on the context as it was cut for the first",
   }[mode];
-  return `${counted(cases, "case")} of each task and length, ${how} (mode ${mode}, seed ${seed}). Scores are means with 95 % intervals over the cases; times are medians.`;
+  return `${counted(cases, "case")} of each task and length, ${how} (mode ${mode}, seed ${seed}). Scores and losses are means with 95 % intervals over the cases; times are medians. The loss is the negative log-likelihood of a token of the first expected text, or of the text that is scored.`;
 }
 
 function pointsTable(points: readonly EvaluatedPoint[]): string {
-  const loss = points.some((point) => point.loss);
-  const heads = ["policy", "budget", "score", "95 %", ...(loss ? ["loss"] : []), "needles held", "memory", "prompt, ms", "token, ms", "no other is better by"]; // biome-ignore format: one list
+  const heads = ["policy", "budget", "score", "95 %", "loss, nats", "95 %", "needles held", "memory", "prompt, ms", "token, ms", "no other is better by"]; // biome-ignore format: one list
   const rows = points.map((point) => [
     point.label,
     point.budget === null ? "" : String(point.budget),
     measuredText(point.score.value),
-    rangeText(point),
-    ...(loss ? [measuredText(point.loss?.value ?? null)] : []),
+    rangeText(point.score),
+    measuredText(point.loss.value),
+    rangeText(point.loss),
     measuredText(point.kept),
     `${measuredText((100 * point.bytes) / point.bytesFull)} %`,
     measuredText(point.prefillMs),
@@ -85,7 +85,7 @@ function pointsTable(points: readonly EvaluatedPoint[]): string {
   return `<div class="wide"><table class="points"><thead>${cells(heads, "th")}</thead><tbody>${rows.map((row) => cells(row, "td")).join("\n")}</tbody></table></div>${chance}`;
 }
 
-function rangeText({ score: { low, high } }: EvaluatedPoint): string {
+function rangeText({ low, high }: EvaluatedPoint["score"]): string {
   return low === null ? "" : `${measuredText(low)} to ${measuredText(high)}`;
 }
 
@@ -95,12 +95,12 @@ function answers(points: readonly EvaluatedPoint[]): string {
     .map((point) => {
       const rows = point.cases.flatMap(({ number, questions }) =>
         questions.map(
-          ({ question, expected, text, score, needles }) =>
-            `<tr><td>${number + 1}</td><td>${escapeXml(question)}</td><td>${escapeXml(expected.join(", "))}</td><td>${escapeXml(text)}</td><td>${measuredText(score)}</td><td>${needles.map(({ kept }) => measuredText(kept)).join(", ")}</td></tr>`,
+          ({ question, expected, text, score, loss, needles }) =>
+            `<tr><td>${number + 1}</td><td>${escapeXml(question)}</td><td>${escapeXml(expected.join(", "))}</td><td>${escapeXml(text)}</td><td>${measuredText(score)}</td><td>${measuredText(loss)}</td><td>${needles.map(({ kept }) => measuredText(kept)).join(", ")}</td></tr>`,
         ),
       );
       const name = point.budget === null ? point.label : `${point.label} at ${point.budget}`;
-      return `<details><summary>${escapeXml(name)}</summary><div class="wide"><table><thead><tr><th>case</th><th>question</th><th>expected</th><th>answer</th><th>score</th><th>needles held</th></tr></thead><tbody>${rows.join("\n")}</tbody></table></div></details>`;
+      return `<details><summary>${escapeXml(name)}</summary><div class="wide"><table><thead><tr><th>case</th><th>question</th><th>expected</th><th>answer</th><th>score</th><th>loss, nats</th><th>needles held</th></tr></thead><tbody>${rows.join("\n")}</tbody></table></div></details>`;
     })
     .join("\n");
 }

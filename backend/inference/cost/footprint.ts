@@ -54,7 +54,7 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
   const { tokens, newTokens } = size;
   const rowBytes = 2 * cacheRowBytes(size.cache, d_head);
   const windows = choice.heads && meaningOf(choice.heads.mask).windows;
-  const counts = choice.tokens && countsOf(choice.tokens, tokens, config);
+  const counts = choice.tokens && countsOf(choice.tokens, { tokens, config, windows });
   const coded = codedRows(choice, config, rowBytes);
   let [bytes, readBytes, pairs] = [0, 0, 0];
   for (let layer = 0; layer < n_layers; layer++) {
@@ -99,7 +99,7 @@ function undecidedOf({ blocks, inputs, form }: Choice): string[] {
 function squaresOf({ blocks }: Choice, config: ModelConfig, layer: number, tokens: number): number {
   if (!blocks?.policy.placed) return 1;
   // No policy that goes by places alone looks at these.
-  const none = {} as Pick<PromptView, "queries" | "keys" | "values">;
+  const none = {} as Pick<PromptView, "queries" | "lastQueries" | "keys" | "values">;
   const view = { ...none, config, layer, start: 0, tokens, side: SQUARE };
   return blocks.policy.choose(view, blocks.params, blocks.prepared)?.share ?? 1;
 }

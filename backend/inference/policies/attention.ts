@@ -5,7 +5,7 @@ import { tf } from "../../runtime/tf.ts";
 import type { LayerView } from "./kinds/tokens.ts";
 
 /** Score of keys that a query does not see. */
-const UNSEEN = -1e30;
+export const UNSEEN = -1e30;
 
 /** The part of a layer's view that its attention is made of. */
 export type Attending = Pick<

@@ -92,6 +92,11 @@ export interface Sequence {
   readonly all: readonly number[];
 }
 
+/** One to which new tokens are added. */
+export interface GrowingSequence extends Sequence {
+  readonly all: number[];
+}
+
 /** Tokens of the parts of a prompt between which others have their turn: as many as go through a layer together. */
 export const PART = 512;
 

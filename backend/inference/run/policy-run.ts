@@ -65,6 +65,12 @@ export class PolicyRun {
     return [tokens, blocks, inputs].some((chosen) => chosen !== undefined) || looking;
   }
 
+  /** True where a policy acts at each new token, which then goes through the model by itself. */
+  get actsAtEach(): boolean {
+    const { heads, tokens, reads, form } = this.#choice ?? {};
+    return Boolean(heads?.slides || reads || form?.policy.condense) || tokens?.params.when === "decode";
+  }
+
   /** Codes that a policy puts pages of the cache into. */
   get form(): CacheForm | undefined {
     const { form } = this.#choice ?? {};

@@ -8,6 +8,7 @@
 #include "attention/ops.h"
 #include "block/ops.h"
 #include "matrix.h"
+#include "prompt/ops.h"
 #include "simd.h"
 #include "training/ops.h"
 #include "weights.h"
@@ -137,6 +138,7 @@ void registerAll(TF_Status* status) {
   registerOp<UnpackRows>({"HsUnpackRows", {"w: uint8", "index: int32"}, {"y: float"}, matrix, someShape<3, 1>}, status);
   registerAttention(status);
   registerBlock(status);
+  registerPrompt(status);
   registerTraining(status);
 }
 

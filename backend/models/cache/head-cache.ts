@@ -3,7 +3,14 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Window } from "../transformer/attention.ts";
 import { countIn, freeSlots, positionsBySlot, settled, withoutPositions } from "./runs.ts";
-import { type CachePage, type CacheStorage, type StoredBytes, type StoredRows, Table } from "./storage/storage.ts";
+import {
+  type CachePage,
+  type CacheStorage,
+  concatenated,
+  type StoredBytes,
+  type StoredRows,
+  Table,
+} from "./storage/storage.ts";
 import { heldRuns, positionsOf, type Run, slotOf, slotsUsed, survives } from "./window.ts";
 
 /** Slots of a page: as many rows as the kernels attend to in one piece, so that no piece lies in two pages. */
@@ -47,6 +54,13 @@ export interface WholePage {
   readonly positions: Int32Array;
 }
 
+/** Spans of what an eviction has left [n, 4], and what they were made of. */
+interface KeptSpans {
+  readonly runs: readonly Run[];
+  readonly pages: readonly CachePage[];
+  readonly spans: Int32Array;
+}
+
 /** Rows that a head which holds `length` tokens has memory for. */
 export function rowsAllocated(length: number, window?: Window): number {
   const slots = slotsUsed(length, window);
@@ -70,6 +84,8 @@ export class HeadCache {
   #kept: readonly Run[];
   /** Positions in these. */
   #counted: { of: readonly Run[]; count: number } = { of: [], count: 0 };
+  /** Their spans, while they and the pages that they lie in are the same. */
+  #keptSpans: KeptSpans | undefined;
   #end: number;
   /** Positions below it have been given a place. */
   #placed: number;
@@ -116,10 +132,30 @@ export class HeadCache {
     return this.#summary?.weight ?? 0;
   }
 
-  /** The spans of all that it holds after `length` tokens, as tables of places have them: its summary's position is -weight. */
-  spans(length: number): number[] {
-    const spans = this.extents(length).flatMap(({ page, row, position, count }) => [page.id, row, position, count]);
-    if (this.#summary) spans.push(this.#summary.page.id, 0, -this.#summary.weight, 1);
+  /**
+   * The spans of all that it holds after `length` tokens, one list after the other, as tables of places have them: its summary's
+   * position is -weight.
+   * @returns lists [n, 4] that nobody may write
+   */
+  spans(length: number): Int32Array[] {
+    const summary = this.#summary && Int32Array.of(this.#summary.page.id, 0, -this.#summary.weight, 1);
+    return [...this.#rowSpans(length), ...(summary ? [summary] : [])];
+  }
+
+  /** The same without its summary. */
+  #rowSpans(length: number): Int32Array[] {
+    this.#insistPlaced(length);
+    if (this.window || this.#end === 0 || length < this.#end) return [spansOf(this.runs(length), this.#pages)];
+    const fresh = { slot: this.#used, position: this.#end, count: length - this.#end };
+    return [this.#spansOfKept(), spansOf([fresh], this.#pages)];
+  }
+
+  #spansOfKept(): Int32Array {
+    const known = this.#keptSpans;
+    if (known?.runs === this.#kept && known.pages.every((page, i) => page === this.#pages[i])) return known.spans;
+    const pages = this.#pages.slice(0, Math.ceil(this.#used / PAGE));
+    const spans = spansOf(this.#kept, pages);
+    this.#keptSpans = { runs: this.#kept, pages, spans };
     return spans;
   }
 
@@ -224,8 +260,7 @@ export class HeadCache {
 
   /** Keys and values of what it holds after `length` tokens, and the positions. @returns tensors of the caller's */
   read(length: number): StoredRows & { positions: number[] } {
-    const spans = this.extents(length).flatMap(({ page, row, position, count }) => [page.id, row, position, count]);
-    return { ...this.#storage.read(Int32Array.from(spans)), positions: positionsOf(this.runs(length)) };
+    return { ...this.#storage.read(concatenated(this.#rowSpans(length))), positions: positionsOf(this.runs(length)) };
   }
 
   /** The same as it is held, positions ascending. */
@@ -495,6 +530,25 @@ function notHeld(position: number, verb: string): HeadscopeError {
   return new HeadscopeError("usage", `position ${position} can't be ${verb}: the head does not hold it`, {
     remedy: "give positions among those that `read` shows",
   });
+}
+
+/** Runs as spans [n, 4] of rows of pages: page, row in it, position of that row, count. @param pages in which their slots lie */
+function spansOf(runs: readonly Run[], pages: readonly CachePage[]): Int32Array {
+  let most = 0; // spans: a run begins one, and each end of a page that it reaches over another
+  for (const { slot, count } of runs) most += 1 + Math.floor(((slot % PAGE) + count) / PAGE);
+  const spans = new Int32Array(4 * most);
+  let end = 0;
+  for (const { slot, position, count } of runs)
+    for (let done = 0; done < count; ) {
+      const row = (slot + done) % PAGE;
+      const now = Math.min(count - done, PAGE - row);
+      spans[end++] = pages[Math.floor((slot + done) / PAGE)]!.id;
+      spans[end++] = row;
+      spans[end++] = position + done;
+      spans[end++] = now;
+      done += now;
+    }
+  return spans.subarray(0, end);
 }
 
 /** The part of a run whose positions lie from `first` to before `end`. */

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { Window } from "../transformer/attention.ts";
 import { type HeadCache, PAGE } from "./head-cache.ts";
 import type { KvCache } from "./kv-cache.ts";
-import { type CachePage, Table } from "./storage/storage.ts";
+import { type CachePage, concatenated, Table } from "./storage/storage.ts";
 import { survives } from "./window.ts";
 
 /** New tokens of a stretch that go through a layer together. */
@@ -86,19 +86,19 @@ export class Places {
     const { tokens: T, starts, ends } = tokens;
     const heads = cache.windows[0]!.length;
     const lists: number[] = [];
-    const spans: number[] = [];
+    const spans = new SpanTable();
     const slots = new SlotTable([reaches.length, starts.length * T, heads, 2]);
     const late = new SlotTable(slots.shape);
     const visit = (l: number, r: number, g: number): void => {
       const { layer, windows, local = 0 } = reaches[l]!;
       const head = cache.head(layer, r, g);
       const [start, end] = [starts[r]!, ends[r]!];
-      const [first, token] = [spans.length / 4, l * starts.length * T + r * T];
+      const [first, token] = [spans.count, l * starts.length * T + r * T];
       const passing = T > 1 && end > start && displaces(head, end);
-      spans.push(...head.spans(passing ? start : end));
+      spans.add(head.spans(passing ? start : end));
       if (passing) {
         const page = pages.of(r, g);
-        spans.push(page.id, 0, start, end - start);
+        spans.add([Int32Array.of(page.id, 0, start, end - start)]);
         for (let t = 0; t < end - start; t++) slots.put((token + t) * heads + g, page, t);
       }
       const target = passing ? late : slots;
@@ -108,7 +108,7 @@ export class Places {
         target.put((token + position - start) * heads + g, head.pageOf(slot), slot % PAGE);
       }
       const { recent = 0, sink = 0 } = head.window ?? windows?.[g] ?? {};
-      lists.push(first, spans.length / 4 - first, recent, sink, local);
+      lists.push(first, spans.count - first, recent, sink, local);
     };
     for (let l = 0; l < reaches.length; l++)
       for (let r = 0; r < starts.length; r++) for (let g = 0; g < heads; g++) visit(l, r, g);
@@ -117,7 +117,7 @@ export class Places {
     this.reaches = reaches;
     this.positions = new Table(Int32Array.from(positions), [starts.length, T]);
     this.lists = new Table(Int32Array.from(lists), [reaches.length, starts.length, heads, 5]);
-    this.spans = new Table(Int32Array.from(spans), [spans.length / 4, 4]);
+    this.spans = spans.table();
     this.slots = slots.table()!;
     this.late = late.table();
   }
@@ -150,6 +150,28 @@ export class Places {
   dispose(): void {
     for (const table of [...this.#layers, this.positions, this.lists, this.spans, this.slots, this.late])
       table?.dispose();
+  }
+}
+
+/** Spans of one KV head after the other. */
+class SpanTable {
+  readonly #lists: Int32Array[] = [];
+  #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** @param lists [n, 4] */
+  add(lists: readonly Int32Array[]): void {
+    for (const list of lists) {
+      this.#lists.push(list);
+      this.#count += list.length / 4;
+    }
+  }
+
+  table(): Table {
+    return new Table(concatenated(this.#lists), [this.#count, 4]);
   }
 }
 

@@ -41,6 +41,11 @@ export class PromptAttention {
     return this.#once("queries", () => this.#joined("q"));
   }
 
+  /** Those of the last tokens [heads, count, d_head]. @param count at most all */
+  lastQueries(count: number): Tensor {
+    return this.#once(`last ${count} queries`, () => this.#joined("q", this.tokens - count));
+  }
+
   /** After the rotation [KV heads, start + tokens, d_head]; zeros at positions that are not held any more, as in the values. */
   get keys(): Tensor {
     return this.#once("keys", () => this.#behindHeld("keys", this.#joined("k")));
@@ -56,13 +61,19 @@ export class PromptAttention {
     return this.#once("stream", () => this.#real("x"));
   }
 
-  #joined(part: keyof Projections): Tensor {
-    return tf.transpose(this.#real(part), [1, 0, 2]);
+  /** @param first token that is wanted */
+  #joined(part: keyof Projections, first = 0): Tensor {
+    return tf.transpose(this.#real(part, first), [1, 0, 2]);
   }
 
-  #real(part: keyof Projections | "x"): Tensor {
-    const real = this.#chunks.map(({ real, ...chunk }) => tf.slice(chunk[part], 0, real));
-    return real.length === 1 ? real[0]! : tf.concat(real, 0);
+  #real(part: keyof Projections | "x", first = 0): Tensor {
+    let before = 0;
+    const wanted = this.#chunks.flatMap(({ real, ...chunk }) => {
+      const from = Math.max(0, first - before);
+      before += real;
+      return from < real ? [tf.slice(chunk[part], from, real - from)] : [];
+    });
+    return wanted.length === 1 ? wanted[0]! : tf.concat(wanted, 0);
   }
 
   #behindHeld(part: "keys" | "values", fresh: Tensor): Tensor {

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { KvCache } from "./kv-cache.ts";
 import type { NewTokens, Places } from "./places.ts";
 import type { PromptAttention } from "./prompt-attention.ts";
-import { Table } from "./storage/storage.ts";
+import { concatenated, Table } from "./storage/storage.ts";
 
 /** A layer's new tokens before they attend over a cache, which holds their keys and values already. */
 export interface AttentionStep {
@@ -65,14 +65,9 @@ export class ChosenSpans {
         return [first - spans.length / 4, spans.length / 4, ...limits];
       }),
     );
-    const all = new Int32Array(4 * first);
-    rows.flat().reduce((offset, spans) => {
-      all.set(spans, offset);
-      return offset + spans.length;
-    }, 0);
     this.#rows = rows;
     this.#lists = new Table(Int32Array.from(lists), [1, rows.length, heads, 5]);
-    this.#spans = new Table(all, [first, 4]);
+    this.#spans = new Table(concatenated(rows.flat()), [first, 4]);
   }
 
   spansOf(row: number, head: number): Int32Array {

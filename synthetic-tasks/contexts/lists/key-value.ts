@@ -57,6 +57,7 @@ export const keyValue = contextTask({
           questions: asked.map((line) => ({
             question: `What is the value of the key "${key(line)}"?`,
             lead: `"${key(line)}": "`,
+            joint: "",
             answers: [value(line)],
             needles: needlesIn(context, [texts[line]!]),
             chance: amongChance(1, lines, BEYOND - LOWEST),

@@ -7,18 +7,20 @@ import {
 /** An evaluated point of round numbers, with one case. */
 export function evaluatedPoint({
   score = 1,
+  loss = 0.5,
   ...changes
-}: Partial<Omit<EvaluatedPoint, "score">> & { score?: number } = {}): EvaluatedPoint {
+}: Partial<Omit<EvaluatedPoint, "score" | "loss">> & { score?: number; loss?: number } = {}): EvaluatedPoint {
   return {
     ...{ label: "full", policies: [], budget: null, task: "multi-key", length: 512, scoring: "answers", chance: 0.125 },
-    ...{ score: { value: score, low: 0, high: 1 }, byQuestion: [score], kept: 1, sharedPrefill: true, front: [] },
+    ...{ score: { value: score, low: 0, high: 1 }, loss: { value: loss, low: 0.25, high: 1 } },
+    ...{ byQuestion: [score], kept: 1, sharedPrefill: true, front: [] },
     ...{ bytes: 100, bytesFull: 100, prefillMs: 10, decodeMsPerToken: 1 },
     cases: [
       {
         ...{ number: 0, tokens: 500, score, bytes: 100, bytesFull: 100, prefillMs: 10, decodeMs: 4, steps: 4 },
         questions: [
           {
-            ...{ question: "Which?", expected: ["12"], text: "It is 12.", score, chance: 0.125 },
+            ...{ question: "Which?", expected: ["12"], text: "It is 12.", score, chance: 0.125, loss },
             needles: [{ text: "It is 12.", depth: 0.5, kept: 1 }],
           },
         ],

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { EvaluatedPoint, PolicyEvaluation } from "../../../backend/common/api/evaluations.ts";
+import type { EvaluatedCase, EvaluatedPoint, PolicyEvaluation } from "../../../backend/common/api/evaluations.ts";
 import { maskFromKvHeads } from "../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../backend/common/heads/model.ts";
 import { evaluate } from "../../../backend/evaluation/evaluate.ts";
@@ -59,10 +59,33 @@ function drawn(number: number, task = TASK, tokens = LENGTH): DrawnCase {
   const params = contextTasks.parse(task);
   return drawCase(model.tokenizer!, contextTasks.get(task), params, { tokens, number, seed: 0 });
 }
-const answerOptions = (each: DrawnCase) => ({
+/** Options of a generation that answers a question of a case: context and question are its prompt, and the lead comes behind. */
+const answerOptions = (each: DrawnCase, q = 0) => ({
+  tokens: [...each.prompt.context, ...each.prompt.questions[q]!.request],
+  lead: each.prompt.questions[q]!.lead,
   maxTokens: contextTasks.get(TASK).answerTokens(contextTasks.parse(TASK)),
   stop: ownStops(model, each.prompt.stop),
 });
+/** Losses of each token in a plain forward, by position and id, with everything in sight. */
+function lossesOf(tokens: readonly number[]): number[][] {
+  const result = forward(model, { tokens: [tokens] });
+  const losses = tf.tidy(() => tf.neg(tf.logSoftmax(tf.squeeze(result.logits!, [0]))).arraySync()) as number[][];
+  result.dispose();
+  return losses;
+}
+/** Mean loss of a text behind another. */
+function lossOf(before: readonly number[], scored: readonly number[]): number {
+  const losses = lossesOf([...before, ...scored]);
+  return scored.reduce((sum, id, i) => sum + losses[before.length - 1 + i]![id]!, 0) / scored.length;
+}
+/** Policies that need no file, each at a quarter; of those that may act at each new token both ways. */
+const WITHOUT_FILES = policies
+  .list()
+  .filter(({ name, parameters }) => parameters.safeParse({}).success && !policies.flags(name).some(({ file }) => file))
+  .flatMap(({ name }): PolicyRequest[] => {
+    const decodes = policies.flags(name).some((flag) => flag.name === "when");
+    return [{ name }, ...(decodes ? [{ name, params: { when: "decode" } }] : [])];
+  });
 
 describe("one read of a prompt for many policies", () => {
   leavesNoTensors();
@@ -79,11 +102,9 @@ describe("one read of a prompt for many policies", () => {
 
   it("leaves each policy with the tokens and the answer of a generation under it", async () => {
     const { points } = await evaluate(model, options({ cases: 1 }));
-    const each = drawn(0);
-    const tokens = [...each.prompt.context, ...each.prompt.questions[0]!.request];
     for (const { label, policies, cases } of points) {
       if (label === "keyformer") continue; // its noise is drawn for each part of a prompt, and the parts are others
-      const { text, cache } = await generate(model, { tokens, policies, ...answerOptions(each) });
+      const { text, cache } = await generate(model, { policies, ...answerOptions(drawn(0)) });
       expect(cases[0]!.questions[0]!.text, label).toBe(text);
       expect([cases[0]!.bytes, cases[0]!.bytesFull], label).toEqual([cache.bytes, cache.bytesFull]);
     }
@@ -102,6 +123,50 @@ describe("one read of a prompt for many policies", () => {
   });
 });
 
+describe("each policy that needs no file", () => {
+  const SHORT = 400;
+  const requests = WITHOUT_FILES.filter(({ name }) => name !== "keyformer");
+  let points: readonly EvaluatedPoint[];
+  beforeAll(async () => {
+    const run = options({ cases: 1, budgets: [0.5], lengths: [SHORT], policies: requests });
+    ({ points } = await evaluate(model, run));
+  });
+  leavesNoTensors();
+  const nameOf = ({ label, policies }: EvaluatedPoint) => `${label} ${JSON.stringify(policies)}`;
+
+  it("writes what a generation under it writes, and holds and reads as much", async () => {
+    for (const point of points) {
+      const { policies, cases } = point;
+      const { text, cache, prefill } = await generate(model, { policies, ...answerOptions(drawn(0, TASK, SHORT)) });
+      const [{ questions, bytes, bytesFull, read, prefillRead }] = cases as [EvaluatedCase];
+      expect({ text: questions[0]!.text, bytes, bytesFull, read, prefillRead }, nameOf(point)).toEqual({
+        ...{ text, bytes: cache.bytes, bytesFull: cache.bytesFull, read: cache.read, prefillRead: prefill?.read },
+      });
+    }
+  });
+
+  it("has the loss of the answer's tokens one after the other, the first of them too", async () => {
+    const each = drawn(0, TASK, SHORT);
+    const { scored } = each.prompt.questions[0]!;
+    const { lead, ...rest } = answerOptions(each);
+    for (const point of points) {
+      const losses = [];
+      for (const [i, id] of scored.entries()) {
+        const known = [...lead, ...scored.slice(0, i)];
+        const { logits } = await generate(model, { policies: point.policies, ...rest, lead: known, maxTokens: 1 });
+        losses.push(tf.tidy(() => -tf.logSoftmax(tf.tensor1d(logits)).dataSync()[id]!));
+      }
+      const mean = losses.reduce((a, b) => a + b, 0) / losses.length;
+      expect(point.cases[0]!.questions[0]!.loss, nameOf(point)).toBeCloseTo(mean, 4);
+    }
+  });
+
+  it("foretells an answer by what it has left, not as full attention does", () => {
+    const lossOf = ({ cases }: EvaluatedPoint) => cases[0]!.questions[0]!.loss;
+    for (const point of points.slice(1)) expect(lossOf(point), nameOf(point)).not.toBe(lossOf(points[0]!));
+  });
+});
+
 describe("full attention", () => {
   leavesNoTensors();
 
@@ -109,20 +174,38 @@ describe("full attention", () => {
     const { points } = await evaluate(model, options({ policies: [], mode: "turns", cases: 1 }));
     const { prompt } = drawn(0);
     let tokens = [...prompt.context, ...prompt.questions[0]!.request];
-    for (const [q, { text }] of points[0]!.cases[0]!.questions.entries()) {
-      const expected = await generate(model, { tokens, ...answerOptions(drawn(0)) });
+    for (const [q, { text, loss }] of points[0]!.cases[0]!.questions.entries()) {
+      const { lead, scored } = prompt.questions[q]!;
+      const expected = await generate(model, { ...answerOptions(drawn(0)), tokens: [...tokens, ...lead], lead: [] });
       expect(text).toBe(expected.text);
-      tokens = [...tokens, ...expected.ids, ...(prompt.questions[q + 1]?.turn ?? [])];
+      expect(loss).toBeCloseTo(lossOf([...tokens, ...lead], scored), 4);
+      tokens = [...tokens, ...lead, ...expected.ids, ...(prompt.questions[q + 1]?.turn ?? [])];
     }
   });
 
   it("answers each request as a generation behind the context", async () => {
     const { points } = await evaluate(model, options({ policies: [], mode: "requests", cases: 1 }));
-    const { prompt } = drawn(0);
-    for (const [q, { text }] of points[0]!.cases[0]!.questions.entries()) {
-      const tokens = [...prompt.context, ...prompt.questions[q]!.request];
-      expect(text).toBe((await generate(model, { tokens, ...answerOptions(drawn(0)) })).text);
+    for (const [q, { text, loss }] of points[0]!.cases[0]!.questions.entries()) {
+      const { tokens, lead } = answerOptions(drawn(0), q);
+      const before = [...tokens, ...lead];
+      expect(text).toBe((await generate(model, { ...answerOptions(drawn(0)), tokens: before, lead: [] })).text);
+      expect(loss).toBeCloseTo(lossOf(before, drawn(0).prompt.questions[q]!.scored), 4);
     }
+  });
+
+  it("has the loss of the first answer of each question, and the mean over cases with an interval", async () => {
+    const { points } = await evaluate(model, options({ policies: [], cases: 3 }));
+    const losses = points[0]!.cases.map(({ questions }) => questions[0]!.loss);
+    const expected = [0, 1, 2].map((number) => {
+      const { context, questions } = drawn(number).prompt;
+      return lossOf([...context, ...questions[0]!.request, ...questions[0]!.lead], questions[0]!.scored);
+    });
+    losses.forEach((loss, i) => void expect(loss).toBeCloseTo(expected[i]!, 4)); // biome-ignore format: one line
+    const { value, low, high } = points[0]!.loss;
+    expect(value).toBeCloseTo(losses.reduce((a, b) => a + b, 0) / 3, 10);
+    expect(low!).toBeGreaterThan(Math.min(...losses) - 1e-9);
+    expect(high!).toBeLessThan(Math.max(...losses) + 1e-9);
+    expect(low!).toBeLessThan(high!);
   });
 
   it("has the loss of a plain forward on a text that is scored", async () => {
@@ -130,12 +213,7 @@ describe("full attention", () => {
     const { points } = await evaluate(model, options({ policies: [], tasks: [{ name: task }], lengths: [1024], cases: 1 })); // biome-ignore format: one call
     const { prompt } = drawn(0, task, 1024);
     const { request, scored } = prompt.questions[0]!;
-    const before = [...prompt.context, ...request];
-    const result = forward(model, { tokens: [[...before, ...scored]] });
-    const losses = tf.tidy(() => tf.neg(tf.logSoftmax(tf.squeeze(result.logits!, [0]))).arraySync()) as number[][];
-    result.dispose();
-    const mean = scored.reduce((sum, id, i) => sum + losses[before.length - 1 + i]![id]!, 0) / scored.length;
-    expect(points[0]!.loss!.value).toBeCloseTo(mean, 4);
+    expect(points[0]!.loss.value).toBeCloseTo(lossOf([...prompt.context, ...request], scored), 4);
   });
 });
 
@@ -145,9 +223,8 @@ describe("a context that was cut for the first question", () => {
   it.each(["snapkv", "tova", "random"])("is what is left for the others (%s)", async (name) => {
     const { points } = await evaluate(model, options({ policies: [{ name }], mode: "requests", cases: 1 }));
     const each = drawn(0);
-    const tokens = [...each.prompt.context, ...each.prompt.questions[0]!.request];
     const point = points.find(({ label }) => label === name)!;
-    const { cache } = await generate(model, { tokens, policies: point.policies, ...answerOptions(each) });
+    const { cache } = await generate(model, { policies: point.policies, ...answerOptions(each) });
     const held = cache.kept!.flat();
     const decode = (ids: readonly number[]) => model.tokenizer!.decode(ids as number[]);
     for (const { needles } of point.cases[0]!.questions)
@@ -205,10 +282,8 @@ describe("a mask of heads, alone and with a policy for tokens", () => {
 
   it.each(WAYS)("gives what a generation gives (%o)", async (way) => {
     const { points } = await evaluate(model, options({ policies: listsOf(way), cases: 1 }));
-    const each = drawn(0);
-    const tokens = [...each.prompt.context, ...each.prompt.questions[0]!.request];
     for (const { label, policies, cases } of points.filter((point) => point.label.startsWith("duo"))) {
-      const { text, cache } = await generate(model, { tokens, policies, ...answerOptions(each) });
+      const { text, cache } = await generate(model, { policies, ...answerOptions(drawn(0)) });
       expect(cases[0]!.questions[0]!.text, label).toBe(text);
       expect(cases[0]!.bytes, label).toBe(cache.bytes);
     }

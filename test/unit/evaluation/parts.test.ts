@@ -117,7 +117,8 @@ describe("an evaluation as a file", () => {
     expect(of("policy")).toEqual(["full", "knorm"]);
     expect(of("parameters")).toEqual(["", "knorm ratio=0.75"]);
     expect(of("budget")).toEqual(["", "0.25"]);
-    expect(of("loss")).toEqual(["", ""]);
+    expect(of("loss")).toEqual(["0.5", "0.5"]);
+    expect(of("loss_low")).toEqual(["0.25", "0.25"]);
   });
 
   it("names the command that makes it again", () => {

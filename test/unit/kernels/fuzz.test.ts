@@ -9,6 +9,7 @@ import type { Coding } from "../../../backend/kernels/coding.ts";
 import { FORMATS, TILE, tileBytes } from "../../../backend/kernels/formats.ts";
 import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
 import { placesOf } from "../../../backend/kernels/places.ts";
+import { antidiagonalSums, lineSums } from "../../../backend/kernels/prompt.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import type { BlockWeights } from "../../../backend/models/weights/block-parts.ts";
 import { Matrix } from "../../../backend/models/weights/matrix.ts";
@@ -17,6 +18,7 @@ import { tf } from "../../../backend/runtime/tf.ts";
 import { plainBlock, randomTokensOf, throughKernel, withBiases } from "../../helpers/kernels/blocks.ts";
 import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
 import { PagedRows } from "../../helpers/kernels/paged.ts";
+import { plainAntidiagonals, plainLines } from "../../helpers/kernels/prompt.ts";
 import { attentionOf, type HeldRows } from "../../helpers/kernels/reference-attention.ts";
 import { randomModel, smallConfig } from "../../helpers/models.ts";
 
@@ -291,15 +293,36 @@ function block(draw: Draw): Outcome {
   return { got, want: () => plainBlock(model, 0, tokens, own).dataSync() };
 }
 
+/** Sums of a prompt's attention against those of plain tensors. */
+function promptSums(draw: Draw): Outcome {
+  const [kvHeads, group, keys] = [draw.whole(1, 3), draw.whole(1, 3), draw.whole(1, 200)];
+  const [tokens, width, each] = [draw.whole(1, keys), draw.whole(1, 70), draw.whole(1, 4)];
+  const parts = {
+    queries: tf.tensor(draw.normals(kvHeads * group * tokens * width), [kvHeads * group, tokens, width]),
+    keys: tf.tensor(draw.normals(kvHeads * keys * width), [kvHeads, keys, width]),
+    scale: width ** -0.5,
+  };
+  const changed = { ...parts, queries: draw.like(parts.queries), keys: draw.like(parts.keys) };
+  const cap = draw.of([undefined, 3]);
+  if (draw.coin()) {
+    const { byKey, byDistance } = lineSums({ ...changed, cap: draw.perhaps(cap, () => -1) });
+    return { got: tf.stack([byKey, byDistance]), want: () => plainLines(parts, cap).dataSync() };
+  }
+  const stride = draw.of([1, 4, 16]);
+  const got = antidiagonalSums({ ...changed, stride: draw.perhaps(stride, () => draw.of([0, 65])), side: draw.perhaps(stride * each, () => 67) }); // biome-ignore format: one line
+  return { got, want: () => plainAntidiagonals(parts, { stride, side: stride * each }).dataSync() };
+}
+
 describe.skipIf(!ready)("random calls of the kernels", () => {
   it.each([
     ["products", product],
     ["unpacked rows", unpacked],
     ["attention", attention],
     ["blocks", block],
+    ["sums of a prompt", promptSums],
   ] as const)("are right or refused, never a crash (%s)", (_, make) => {
     let refused = 0;
-    for (let seed = 0; seed < Math.ceil(CALLS / 4); seed++) {
+    for (let seed = 0; seed < Math.ceil(CALLS / 5); seed++) {
       const draw = new Draw(seed);
       tf.engine().startScope();
       try {

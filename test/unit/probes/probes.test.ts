@@ -57,6 +57,17 @@ describe("probes on BOS r r", () => {
     expect(() => parseScores(scores, "made here")).not.toThrow();
   });
 
+  it("of induction with echo have duplicate-token's metric too, and its chance", async () => {
+    const [both, induction, echo] = await probeMany(model, [
+      { name: "induction", params: { length: 9, echo: true } },
+      { name: "induction", params: { length: 9 } },
+      { name: "duplicate-token", params: { length: 9 } },
+    ]);
+    expect(both!.metrics).toEqual({ ...induction!.metrics, ...echo!.metrics });
+    expect(both!.params).toEqual({ ...induction!.params, echo: true });
+    expect(both!.summary).toEqual(induction!.summary);
+  });
+
   it("share one pass, and give what each gives alone", async () => {
     const requests = ["induction", "previous-token", "duplicate-token"].map((name) => ({
       name,

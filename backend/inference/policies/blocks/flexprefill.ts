@@ -1,15 +1,7 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import type { BlockPolicy } from "../kinds/blocks.ts";
-import {
-  diagonalSums,
-  falling,
-  lateAttention,
-  products,
-  type Scored,
-  stretchMeans,
-  stretchSums,
-} from "../prompt/scores.ts";
+import { eachHighest, falling, lateSums, products, type Scored, stretchMeans, stretchSums } from "../prompt/scores.ts";
 import { questionParameter, Squares } from "../prompt/squares.ts";
 
 const parameters = z.object({
@@ -38,18 +30,18 @@ export interface FlexHead {
 
 /** Columns and distances by head, and the squares that are read. */
 export function flexSquares(view: Scored, params: Parameters): { heads: FlexHead[]; squares: Squares } {
-  const { config, tokens, side, queries, keys } = view;
+  const { config, tokens, side, lastQueries, keys } = view;
   const heads = config.n_heads;
   const squares = new Squares(view, heads);
   const { down, across } = squares;
   const count = Math.min(side, tokens);
-  const late = lateAttention(view, side);
+  const { byKey: columnSums, byDistance: diagonalSums } = lateSums(view, side);
   const lists = (x: { arraySync(): unknown }): number[][] => x.arraySync() as number[][];
-  const [vertical, slash] = [tf.mean(late, 1), tf.div(diagonalSums(late), count)];
+  const [vertical, slash] = [tf.div(columnSums, count), tf.div(diagonalSums, count)];
   const [truths, distances] = [vertical, slash].map((x) => lists(stretchSums(x, side)));
   const [byKey, byDistance] = [lists(vertical), lists(slash)];
   const means = stretchMeans(keys, side);
-  const last = tf.mean(tf.slice(queries, [0, tokens - count, 0], [heads, count, config.d_head]), 1, true);
+  const last = tf.mean(lastQueries(count), 1, true);
   const estimates = lists(tf.reshape(tf.softmax(tf.mul(products(last, means), config.attn_scale)), [heads, across]));
   const found = truths!.map((truth, head): FlexHead => {
     const divergence = jensenShannon(estimates[head]!, truth);
@@ -63,7 +55,7 @@ export function flexSquares(view: Scored, params: Parameters): { heads: FlexHead
       distances: bestWithFirst(distances![head]!, blocks(byDistance[head]!)),
     };
   });
-  const pooled = found.some(({ aware }) => aware) ? tf.mul(products(stretchMeans(queries, side), means), config.attn_scale).dataSync() : []; // biome-ignore format: one line
+  const pooled = found.some(({ aware }) => aware) ? tf.mul(products(stretchMeans(view.queries, side), means), config.attn_scale).dataSync() : []; // biome-ignore format: one line
   found.forEach(({ aware, columns, distances }, head) => {
     const [isColumn, isDistance] = [new Set(columns), new Set(distances)];
     squares.fill(head, (row, column) => isColumn.has(column) || isDistance.has(squares.firstOwn(row) - column));
@@ -85,12 +77,10 @@ function addByQueries(squares: Squares, head: number, pooled: ArrayLike<number>,
       weights[row * across + column] = Math.exp(x - most) / sum;
     });
   }
-  let sum = 0;
-  for (const place of falling(weights)) {
-    sum += weights[place]!;
-    if (sum > gamma * down) return;
-    squares.add(head, Math.floor(place / across), place % across);
-  }
+  const falling = weights.slice().sort().reverse();
+  let [sum, count] = [falling[0]!, 0];
+  while (count < falling.length && sum <= gamma * down) sum += falling[++count]!;
+  eachHighest(weights, { falling, count }, (place) => squares.add(head, Math.floor(place / across), place % across));
 }
 
 /** Root of the Jensen-Shannon divergence of two distributions. */

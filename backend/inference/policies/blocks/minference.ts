@@ -29,8 +29,14 @@ const parameters = z.object({
     .int()
     .min(0)
     .optional()
-    .describe("tokens of the columns read, without a pattern file; default 1/16 of the prompt"),
-  slash: z.int().min(0).optional().describe("distances read, without a pattern file; default 1/16 of the prompt"),
+    .describe(
+      "tokens of the columns read, without a pattern file; default 1/16 of the prompt, at least `sinks` and a square",
+    ),
+  slash: z
+    .int()
+    .min(0)
+    .optional()
+    .describe("distances read, without a pattern file; default 1/16 of the prompt, at least `local` and a square"),
   ...lateParameters,
   ...questionParameter,
 });
@@ -54,7 +60,10 @@ export const minference: BlockPolicy<typeof parameters, SparsePatterns | undefin
     const end = view.start + view.tokens;
     const patterns = new LayerPatterns(view, late);
     const squares = new Squares(view, view.config.n_heads);
-    const online = { pattern: "vertical_and_slash", a: vertical ?? end * SHARE, b: slash ?? end * SHARE } as const;
+    // A share of a short prompt would be less than what is read in any case, and leave nothing to choose.
+    const a = vertical ?? Math.max(end * SHARE, late.sinks + view.side);
+    const b = slash ?? Math.max(end * SHARE, late.local + view.side);
+    const online = { pattern: "vertical_and_slash", a, b } as const;
     for (let head = 0; head < squares.heads; head++)
       patterns.add(squares, head, file?.layers[view.layer]?.[head] ?? online);
     squares.addLast(question);

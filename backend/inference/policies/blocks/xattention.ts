@@ -1,8 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
+import { antidiagonalSums } from "../../../kernels/prompt.ts";
+import { kernelsAttend } from "../../../models/cache/storage/storages.ts";
 import { tf } from "../../../runtime/tf.ts";
 import type { BlockPolicy } from "../kinds/blocks.ts";
-import { falling, products, type Scored } from "../prompt/scores.ts";
+import { eachHighest, products, type Scored } from "../prompt/scores.ts";
 import { questionParameter, Squares } from "../prompt/squares.ts";
 
 const parameters = z.object({
@@ -48,23 +50,36 @@ export function antidiagonalScores(view: Scored, stride: number): Tensor {
   return tf.sum(tf.reshape(weights, [heads, down, each, across, each]), [2, 4]);
 }
 
+/** The same from the kernels, where they are. */
+function estimatedAttention(view: Scored, stride: number): Tensor {
+  const { config, side, queries, keys } = view;
+  if (!kernelsAttend(config.d_head)) return antidiagonalScores(view, stride);
+  return antidiagonalSums({ queries, keys, scale: config.attn_scale, stride, side });
+}
+
 /** Squares by falling score until each row has a share of its scores; the first column and the row's own always. @param scores [heads, rows, columns] */
 export function coveringSquares(view: Scored, scores: ArrayLike<number>, threshold: number): Squares {
   const squares = new Squares(view, view.config.n_heads);
   const { down, across } = squares;
+  const own = new Float32Array(across);
   for (let head = 0; head < squares.heads; head++)
     for (let row = 0; row < down; row++) {
       const from = (head * down + row) * across;
-      const own = Float32Array.from({ length: squares.lastOwn(row) + 1 }, (_, column) => scores[from + column]!);
+      const end = squares.lastOwn(row) + 1;
       squares.add(head, row, 0);
-      let mass = own.reduce((sum, score, column) => (squares.has(head, row, column) ? sum + score : sum), 0);
-      const enough = threshold * own.reduce((sum, score) => sum + score, 0);
-      for (const column of falling(own)) {
-        if (squares.has(head, row, column)) continue;
-        if (mass >= enough) break;
-        squares.add(head, row, column);
+      let [mass, all] = [0, 0];
+      for (let column = 0; column < end; column++) {
+        own[column] = scores[from + column]!;
+        all += own[column]!;
+        if (!squares.has(head, row, column)) continue;
         mass += own[column]!;
+        own[column] = -1; // below all scores
       }
+      const others = own.subarray(0, end);
+      const falling = others.slice().sort().reverse();
+      let count = 0;
+      while (count < end && falling[count]! >= 0 && mass < threshold * all) mass += falling[count++]!;
+      eachHighest(others, { falling, count }, (column) => squares.add(head, row, column));
     }
   return squares;
 }
@@ -81,7 +96,7 @@ export const xattention: BlockPolicy<typeof parameters> = {
   parameters,
   choose(view, { stride, threshold, question }) {
     if (threshold === 1) return undefined;
-    const squares = coveringSquares(view, antidiagonalScores(view, stride).dataSync(), threshold);
+    const squares = coveringSquares(view, estimatedAttention(view, stride).dataSync(), threshold);
     squares.addLast(question);
     return squares;
   },

@@ -9,8 +9,14 @@ export const scoresParameter = fileParameter(
   "score file of heads, such as of probe retrieval; a KV head has the highest score of its query heads",
 ).optional();
 
+/** The command that makes a score file. @param probe its name, and options behind it */
+export function probeCommand(probe: string): string {
+  return `headscope probe ${probe} --model MODEL --json > ${probe.split(" ")[0]}.json`;
+}
+
 /**
  * Reads the scores that a policy needs, before a model is loaded.
+ * @param probe that makes them, and options behind its name
  * @throws HeadscopeError (usage) where none are given, (missing, input) for a file that is none, each with the command that makes it
  */
 export async function neededScores(
@@ -18,7 +24,7 @@ export async function neededScores(
   policy: string,
   { field = "scores", probe = "retrieval" }: { field?: string; probe?: string } = {},
 ): Promise<HeadScores> {
-  const made = `headscope probe ${probe} --model MODEL --json > ${probe}.json`;
+  const made = probeCommand(probe);
   if (path === undefined)
     throw new HeadscopeError("usage", `${policy} needs scores of heads`, {
       remedy: `make them with ${made}, or headscope import, and give ${field}=FILE`,

@@ -11,6 +11,8 @@ export interface PromptView extends SquareGrid {
   readonly layer: number;
   /** After the rotation [heads, tokens, d_head]. */
   readonly queries: Tensor;
+  /** Those of the last tokens [heads, count, d_head], which cost less than all. @param count at most all */
+  readonly lastQueries: (count: number) => Tensor;
   /** After the rotation [KV heads, start + tokens, d_head]; zeros at positions that are not held any more, as in the values. */
   readonly keys: Tensor;
   /** [KV heads, start + tokens, d_head] */

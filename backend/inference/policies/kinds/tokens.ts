@@ -87,7 +87,7 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
   /** Tokens that each KV head keeps of a prompt, by layer. Default: as many in each, as `kept` says. */
   counts?(params: z.output<S>, tokens: number, layers: number): number[];
   /** The same by layer and KV head. @param prepared what `prepare` gave */
-  countsByHead?(params: z.output<S>, tokens: number, prepared: unknown): number[][];
+  countsByHead?(params: z.output<S>, prompt: SharedPrompt, prepared: unknown): number[][];
   /**
    * The keys that stay by their scores, where that is not the best `count` of each KV head; of policies with even counts.
    * @returns by KV head, places among the held
@@ -99,6 +99,13 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
    * @returns [KV heads, kept, d_head]
    */
   merge?(view: LayerView, stay: readonly (readonly number[])[], params: z.output<S>): MergedRows;
+}
+
+/** A prompt whose budget heads share. */
+export interface SharedPrompt {
+  readonly tokens: number;
+  /** By layer and KV head, true for those that share: the others stream. */
+  readonly full: readonly (readonly boolean[])[];
 }
 
 /** Keys and values that others were merged into. */

@@ -94,6 +94,7 @@ export function viewOf(prompt: PromptAttention, config: ModelConfig): PromptView
     get queries() {
       return prompt.queries;
     },
+    lastQueries: (count) => prompt.lastQueries(count),
     get keys() {
       return prompt.keys;
     },

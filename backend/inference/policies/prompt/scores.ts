@@ -1,21 +1,39 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import { type LineSums, lineSums } from "../../../kernels/prompt.ts";
+import { kernelsAttend } from "../../../models/cache/storage/storages.ts";
+import { localWindow } from "../../../models/config.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { patternOf } from "../attention.ts";
 import type { PromptView } from "../kinds/blocks.ts";
 
 /** The part of a prompt's view that scores are made of. */
-export type Scored = Pick<PromptView, "config" | "layer" | "start" | "tokens" | "side" | "queries" | "keys">;
+export type Scored = Pick<
+  PromptView,
+  "config" | "layer" | "start" | "tokens" | "side" | "queries" | "lastQueries" | "keys"
+>;
 
 /** Attention of a prompt's last queries [heads, queries, start + tokens]. @param last at most so many */
-export function lateAttention({ config, layer, start, tokens, queries, keys }: Scored, last: number): Tensor {
-  const [heads, , width] = queries.shape as [number, number, number];
+export function lateAttention({ config, layer, start, tokens, lastQueries, keys }: Scored, last: number): Tensor {
   const [kvHeads, held] = keys.shape as [number, number];
-  const count = Math.min(last, tokens);
   return patternOf({
     ...{ config, layer, kvHeads, held, keys, step: 0, steps: 0, length: start + tokens },
     positions: tf.tile(tf.reshape(tf.range(0, held), [1, held]), [kvHeads, 1]),
-    queries: tf.slice(queries, [0, tokens - count, 0], [heads, count, width]),
+    queries: lastQueries(Math.min(last, tokens)),
   });
+}
+
+/** Attention of a prompt's last queries summed up by key and by distance. @param last at most so many */
+export function lateSums(view: Scored, last: number): LineSums {
+  const { config, layer, tokens, lastQueries, keys } = view;
+  if (kernelsAttend(config.d_head) && localWindow(config, layer) === undefined)
+    return lineSums({
+      queries: lastQueries(Math.min(last, tokens)),
+      keys,
+      scale: config.attn_scale,
+      cap: config.attn_scores_soft_cap,
+    });
+  const late = lateAttention(view, last);
+  return { byKey: tf.sum(late, 1), byDistance: diagonalSums(late) };
 }
 
 /** Sums of a pattern along its diagonals [heads, keys], by distance from a query to a key. @param pattern of the last queries [heads, queries, keys] */
@@ -55,6 +73,20 @@ export function products(queries: Tensor, keys: Tensor): Tensor {
   const [kvHeads, held] = keys.shape as [number, number];
   const grouped = tf.reshape(queries, [kvHeads, (heads / kvHeads) * count, width]);
   return tf.reshape(tf.matMul(grouped, keys, false, true), [heads, count, held]);
+}
+
+/** Calls f with the places of the highest numbers, in any order; of equal ones the first are taken. @param falling the numbers, sorted */
+export function eachHighest(
+  numbers: ArrayLike<number>,
+  { falling, count }: { falling: ArrayLike<number>; count: number },
+  f: (place: number) => void,
+): void {
+  const least = falling[count - 1];
+  if (least === undefined) return;
+  let equal = 0;
+  while (equal < count && falling[count - 1 - equal] === least) equal++;
+  for (let place = 0; place < numbers.length; place++)
+    if (numbers[place]! > least || (numbers[place] === least && equal-- > 0)) f(place);
 }
 
 /** Places of numbers from the highest to the lowest; of equal ones the first goes first. */

@@ -43,7 +43,8 @@ export class Squares implements SquareGrid {
     this.down = Math.ceil(tokens / side);
     this.across = Math.ceil((start + tokens) / side);
     this.#read = new Uint8Array(heads * this.down * this.across);
-    for (let head = 0; head < heads; head++) this.fill(head, (row, column) => column >= this.firstOwn(row));
+    for (let head = 0; head < heads; head++)
+      for (let row = 0; row < this.down; row++) this.#addFrom(head, row, this.firstOwn(row));
   }
 
   /** Position of a row's first query. */
@@ -80,7 +81,14 @@ export class Squares implements SquareGrid {
   /** Adds all squares of the rows with any of the last tokens, in all heads. */
   addLast(tokens: number): void {
     const first = this.start + this.tokens - tokens;
-    for (let head = 0; head < this.heads; head++) this.fill(head, (row) => this.last(row) >= first);
+    for (let row = this.down - 1; row >= 0 && this.last(row) >= first; row--)
+      for (let head = 0; head < this.heads; head++) this.#addFrom(head, row, 0);
+  }
+
+  /** Adds the squares of a row from a column up to its own. */
+  #addFrom(head: number, row: number, column: number): void {
+    const from = (head * this.down + row) * this.across;
+    this.#read.fill(1, from + column, from + this.lastOwn(row) + 1);
   }
 
   has(head: number, row: number, column: number): boolean {
@@ -96,7 +104,9 @@ export class Squares implements SquareGrid {
   get share(): number {
     let causal = 0;
     for (let row = 0; row < this.down; row++) causal += this.lastOwn(row) + 1;
-    return this.#read.reduce((sum, read) => sum + read, 0) / (this.heads * causal);
+    let read = 0;
+    for (const square of this.#read) read += square;
+    return read / (this.heads * causal);
   }
 
   /** Numbers that it adds to the scores of full attention, -1e30 where nothing is read [heads or 1, tokens, start + tokens]. */

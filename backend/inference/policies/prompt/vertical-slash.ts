@@ -1,5 +1,4 @@
-import { tf } from "../../../runtime/tf.ts";
-import { diagonalSums, falling, lateAttention, type Scored, stretchSums } from "./scores.ts";
+import { falling, lateSums, type Scored, stretchSums } from "./scores.ts";
 import type { Squares } from "./squares.ts";
 
 /** The attention of a prompt's last queries as columns and diagonals of squares would read it, by head. */
@@ -25,18 +24,21 @@ export interface VerticalSlash {
 /** Sums the attention of the last queries. @param last how many */
 export function lateSquares(view: Scored, last: number): LateSquares {
   const { start, side } = view;
-  const late = lateAttention(view, last);
-  const columns = stretchSums(tf.sum(late, 1), side).arraySync() as number[][];
-  const sums = diagonalSums(late).arraySync() as number[][];
-  const distances = sums.map((row, head) => {
-    const own = new Array<number>(columns[head]!.length).fill(0);
-    row.forEach((sum, distance) => {
+  const { byKey, byDistance } = lateSums(view, last);
+  const columns = stretchSums(byKey, side).arraySync() as number[][];
+  const sums = byDistance.dataSync();
+  const keys = byDistance.shape[1]!;
+  const distances = columns.map(({ length }, head) => {
+    const own = new Array<number>(length).fill(0);
+    for (let distance = 0; distance < keys; distance++) {
+      const sum = sums[head * keys + distance]!;
       // Rows begin start % side behind a column's first position.
       const squares = (distance - (start % side)) / side;
-      const [near, part] = [Math.floor(squares), squares - Math.floor(squares)];
+      const near = Math.floor(squares);
+      const part = squares - near;
       if (near >= 0) own[near]! += (1 - part) * sum;
-      if (near + 1 < own.length) own[near + 1]! += part * sum;
-    });
+      if (near + 1 < length) own[near + 1]! += part * sum;
+    }
     return own;
   });
   return { columns, distances };

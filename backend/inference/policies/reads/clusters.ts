@@ -3,22 +3,33 @@ import { tf } from "../../../runtime/tf.ts";
 
 /** Keys of each KV head in clusters. */
 export interface Clusters {
-  /** By KV head, the cluster of each key. */
+  /** By KV head, the cluster of each vector. */
   readonly assign: readonly Int32Array[];
-  /** By KV head, keys of each cluster. */
+  /** By KV head, the keys that each cluster stands for. */
   readonly sizes: readonly (readonly number[])[];
+}
+
+/** The size of a search for clusters. */
+export interface Rounds {
+  /** Clusters. */
+  readonly count: number;
+  /** Most rounds. */
+  readonly iterations: number;
 }
 
 /**
  * Clusters of each KV head's keys by cosine: k-means that begins with the unit keys at (i + 0.5) T / count, and whose centres are their
  * members' mean unit keys, scaled to unit length.
  * @param keys [KV heads, T, d_head]
- * @param count of clusters
- * @param iterations most rounds
- * @returns with the members' plain mean keys, `centroids` [KV heads, count, d_head], zeros of an empty cluster
+ * @param weights keys that each vector stands for, by KV head, where these are centroids themselves; default 1
+ * @returns with the plain mean keys, `centroids` [KV heads, count, d_head], zeros of an empty cluster
  */
-export function cluster(keys: Tensor, count: number, iterations: number): Clusters & { centroids: Tensor } {
-  const heads = tf.unstack(keys).map((own) => clusterHead(own, count, iterations));
+export function cluster(
+  keys: Tensor,
+  rounds: Rounds,
+  weights?: readonly (readonly number[])[],
+): Clusters & { centroids: Tensor } {
+  const heads = tf.unstack(keys).map((own, g) => clusterHead(own, rounds, weights?.[g]));
   return {
     assign: heads.map(({ assign }) => assign),
     sizes: heads.map(({ sizes }) => sizes),
@@ -29,8 +40,8 @@ export function cluster(keys: Tensor, count: number, iterations: number): Cluste
 /** The same of one KV head. @param keys [T, d_head] */
 function clusterHead(
   keys: Tensor,
-  count: number,
-  iterations: number,
+  { count, iterations }: Rounds,
+  weights: readonly number[] = new Array<number>(keys.shape[0]!).fill(1),
 ): { assign: Int32Array; sizes: number[]; centroids: Tensor } {
   const T = keys.shape[0]!;
   const unit = unitRows(keys);
@@ -52,8 +63,9 @@ function clusterHead(
     centres = next;
   }
   const sizes = new Array<number>(count).fill(0);
-  for (const own of assign!) sizes[own]!++;
-  const sums = sumsBy(keys, tf.tensor1d(assign!, "int32"), count);
+  for (const [i, own] of assign!.entries()) sizes[own]! += weights[i]!;
+  const weighted = tf.mul(keys, tf.tensor2d([...weights], [T, 1]));
+  const sums = sumsBy(weighted, tf.tensor1d(assign!, "int32"), count);
   return { assign: assign!, sizes, centroids: tf.div(sums, tf.maximum(tf.tensor2d(sizes, [count, 1]), 1)) };
 }
 

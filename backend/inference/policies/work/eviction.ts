@@ -46,7 +46,7 @@ export class Eviction {
     this.#choice = choice;
     this.#extent = extent;
     this.#seen = policy.queries?.(params);
-    this.#counts = countsOf(choice, extent.tokens, model.config);
+    this.#counts = countsOf(choice, { ...extent, config: model.config });
   }
 
   /** An eviction of the same prompt with another budget of the same policy, which knows what this one knows by now. */

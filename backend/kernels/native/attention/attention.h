@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../team.h"
+#include "../turned.h"
 #include "cache.h"
 #include "pages.h"
 
@@ -15,8 +16,6 @@ namespace hs {
 constexpr int PIECE = 128;
 /** Query tokens of a sequence that attend by pieces. */
 constexpr int MOST_QUERIES = 8;
-/** Tokens and positions on a side of a square. */
-constexpr int SQUARE = 64;
 
 /**
  * Squares that queries read: of each head (or of all alike) and each SQUARE query tokens of a sequence the SQUAREs of positions, by

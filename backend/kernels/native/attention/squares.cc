@@ -3,17 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../turned.h"
 #include "pieces.h"
 
 namespace hs {
 namespace {
 
-constexpr int WIDE = LANES == 16 ? 4 : 2;  // vectors of queries beside TOGETHER rows, as many as the registers hold
-constexpr int TOGETHER = 6;
-constexpr int VECTORS = SQUARE / LANES;
-constexpr float LOG2_E = 1.44269504f;
-constexpr float LEAST = -3e38f;  // of a maximum: of what is infinitely small nothing can be taken
-constexpr float SLACK = 8;       // by which scores may be above the maximum that they are taken from, in powers of 2
+constexpr float SLACK = 8;  // by which scores may be above the maximum that they are taken from, in powers of 2
 
 /** Rows of a square: keys and values in float32. */
 struct Rows {
@@ -33,40 +29,6 @@ struct Queries {
   Decoded decoded;
   float *q, *z;  // [width, queries]
 };
-
-/** Calls f with a number from 1 to TOGETHER that is known when f is compiled. */
-template <class F>
-inline void withCount(int count, F f) {
-  switch (count) {
-    case 1: return f(std::integral_constant<int, 1>());
-    case 2: return f(std::integral_constant<int, 2>());
-    case 3: return f(std::integral_constant<int, 3>());
-    case 4: return f(std::integral_constant<int, 4>());
-    case 5: return f(std::integral_constant<int, 5>());
-    default: return f(std::integral_constant<int, TOGETHER>());
-  }
-}
-
-/** Products of R keys with the queries. @param q [width, queries] @param out [R, queries] @param most of the queries, raised */
-template <int R>
-void multiply(const float* const* keys, const float* q, int width, float* out, V* most) {
-  for (int x = 0; x < VECTORS; x += WIDE) {
-    V sums[R][WIDE] = {};
-    for (int k = 0; k < width; k++) {
-      V lanes[WIDE];
-      HS_UNROLL for (int i = 0; i < WIDE; i++) lanes[i] = load(q + k * SQUARE + (x + i) * LANES);
-      HS_UNROLL for (int r = 0; r < R; r++) {
-        const V key = splat(keys[r][k]);
-        HS_UNROLL for (int i = 0; i < WIDE; i++) sums[r][i] += key * lanes[i];
-      }
-    }
-    HS_UNROLL for (int r = 0; r < R; r++)
-      HS_UNROLL for (int i = 0; i < WIDE; i++) {
-        store(out + r * SQUARE + (x + i) * LANES, sums[r][i]);
-        most[x + i] = larger(most[x + i], sums[r][i]);
-      }
-  }
-}
 
 /** Adds R columns of weighted values, from `column` on. @param z [R, queries] @param by factors of what is there; null: 1 */
 template <int R>
@@ -216,7 +178,7 @@ class Squares {
     V unused[VECTORS];
     for (int t = 0; t < rows.count; t += TOGETHER)
       withCount(std::min(TOGETHER, rows.count - t),
-                [&](auto R) { multiply<R()>(rows.keys + t, q.q, int(c_.width), q.weights + t * SQUARE, plain ? most : unused); });
+                [&](auto R) { multiplyTurned<R()>(rows.keys + t, q.q, int(c_.width), q.weights + t * SQUARE, plain ? most : unused); });
     if (plain) return;
     const List& list = listOf(q);
     for (int i = 0; i < VECTORS; i++) {

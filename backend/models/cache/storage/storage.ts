@@ -26,6 +26,17 @@ export class Table {
   }
 }
 
+/** Lists of whole numbers as one. */
+export function concatenated(lists: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(lists.reduce((sum, { length }) => sum + length, 0));
+  let end = 0;
+  for (const list of lists) {
+    all.set(list, end);
+    end += list.length;
+  }
+  return all;
+}
+
 /** Memory for rows of keys and as many of values of one KV head. Several caches may hold a page; it is freed when none does. */
 export interface CachePage {
   /** Its number, by which tables of places name it. */

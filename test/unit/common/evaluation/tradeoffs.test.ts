@@ -30,7 +30,7 @@ describe("an evaluated point", () => {
 
   it("is as good as its score, of text that is scored as its loss is small", () => {
     expect(qualityOf(evaluatedPoint({ score: 0.4 }))).toBe(0.4);
-    expect(qualityOf({ score: { value: 0.4, low: null, high: null }, loss: { value: 2, low: null, high: null } })).toBe(-2); // biome-ignore format: one line
+    expect(qualityOf(evaluatedPoint({ score: 0.4, loss: 2, scoring: "text" }))).toBe(-2);
   });
 });
 

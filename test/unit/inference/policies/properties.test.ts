@@ -34,7 +34,8 @@ beforeAll(async () => {
   model = randomModel(smallConfig());
   await writeMask(mask, maskFromKvHeads(headModel(model), [{ layer: 1, head: 0 }], { sink: 2, recent: 9 }));
   const values = [[0.1, 0.5, 0, 0.2, 0.9, 0.3], [0, 0.1, 0, 0, 0, 0.4], [0.7, 0.1, 0.2, 0, 0, 0.1]]; // biome-ignore format: a table
-  const metrics = { retrieval: { axis: "heads" as const, values } };
+  const metric = { axis: "heads" as const, values };
+  const metrics = { retrieval: metric, induction: metric, "duplicate-token": metric };
   await writeScores(scores, createScores({ model: headModel(model), probe: "retrieval", params: {}, metrics }));
   await writeGates(heads, await trainGates(model, "locret", { num_steps: 1, hidden: 4 }));
   await writeGates(
@@ -73,8 +74,6 @@ const SMALL_READS: Record<string, unknown> = {
 const SMALL_HEADS: Record<string, unknown> = {
   ...SMALL,
   recent: 9,
-  induction: scores,
-  echo: scores,
   least: 9,
   compensation: false,
 };

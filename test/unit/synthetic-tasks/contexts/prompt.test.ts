@@ -5,6 +5,8 @@ import {
   casePrompt,
   caseTokens,
   greedyScore,
+  type QuestionIds,
+  splitPrompt,
 } from "../../../../synthetic-tasks/contexts/index.ts";
 import { wordChat, wordTokenizer } from "../../../helpers/texts/word-tokenizer.ts";
 
@@ -22,30 +24,51 @@ describe("the prompt of a case", () => {
   const user = (content: string) => ({ role: "user", content });
   const asked = (q: number) => `${drawn.context}\n\n${drawn.questions[q]!.question}`;
 
-  it("is the chat template's text of context and question, then the lead", () => {
-    expect(tokenizer.decode([...context, ...questions[0]!.request])).toBe(
+  const text = (ids: readonly number[]) => tokenizer.decode([...ids]);
+
+  it("is the chat template's text of context and question, behind which the lead stands", () => {
+    expect(text([...context, ...questions[0]!.request])).toBe(wordChat([user(asked(0))], true));
+    expect(text([...context, ...questions[0]!.request, ...questions[0]!.lead])).toBe(
       `${wordChat([user(asked(0))], true)}The number is`,
     );
-    expect(tokenizer.decode([...context, ...questions[1]!.request])).toBe(wordChat([user(asked(1))], true));
+    expect(text([...context, ...questions[1]!.request])).toBe(wordChat([user(asked(1))], true));
+    expect(questions[1]!.lead).toEqual([]);
     expect(stop).toEqual([]);
+  });
+
+  it("is read but for the lead, or without one for its last token, before the answer begins", () => {
+    const first = [...context, ...questions[0]!.request];
+    expect(splitPrompt(first, questions[0]!)).toEqual({ prompt: first, lead: questions[0]!.lead });
+    const second = [...context, ...questions[1]!.request];
+    expect(splitPrompt(second, questions[1]!)).toEqual({ prompt: second.slice(0, -1), lead: second.slice(-1) });
+  });
+
+  it("has the first answer behind the lead, as the whole text has it", () => {
+    const { request, lead, scored } = questions[0]!;
+    expect(text([...request, ...lead, ...scored]).endsWith("The number is 4821")).toBe(true);
+    expect(text([...questions[1]!.request, ...questions[1]!.scored]).endsWith("\nParis")).toBe(true);
+    const quoted = { ...drawn.questions[0]!, lead: '"number": "', joint: "" };
+    const [only] = casePrompt(tokenizer, { ...drawn, questions: [quoted] }, "answers").questions;
+    expect(text([...only!.lead, ...only!.scored])).toBe('"number": "4821');
   });
 
   it("goes on behind an answer as the template writes a conversation", () => {
     const answer = tokenizer.encode(" 4821.", { prependBos: false });
-    const turns = [...context, ...questions[0]!.turn, ...answer, ...questions[1]!.turn];
+    const turns = [...context, ...questions[0]!.turn, ...questions[0]!.lead, ...answer, ...questions[1]!.turn];
     const messages = [user(asked(0)), { role: "assistant", content: "The number is 4821." }, user("Which city?")];
     expect(tokenizer.decode(turns)).toBe(wordChat(messages, true));
   });
 
   it("counts its tokens with all turns and answers", () => {
-    const ids = [...context, ...questions[0]!.turn, ...questions[1]!.turn];
+    const ids = [...context, ...questions[0]!.turn, ...questions[0]!.lead, ...questions[1]!.turn];
     expect(caseTokens({ context, questions, stop }, 12)).toBe(ids.length + 24);
   });
 
   it("is framed in plain text without a template, behind what the tokenizer puts in front", () => {
     const plain = wordTokenizer();
     const prompt = casePrompt(plain, drawn, "answers");
-    expect(plain.decode([...prompt.context, ...prompt.questions[0]!.request])).toBe(
+    const [{ request, lead }] = prompt.questions as [QuestionIds, QuestionIds];
+    expect(plain.decode([...prompt.context, ...request, ...lead])).toBe(
       `<bos>${drawn.context}\n\nQuestion: Which number?\nAnswer: The number is`,
     );
     expect(plain.decode(prompt.questions[1]!.turn)).toBe("\n\nQuestion: Which city?\nAnswer:");

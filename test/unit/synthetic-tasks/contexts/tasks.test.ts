@@ -26,8 +26,10 @@ function draw(name: string, params: object = {}, tokens = 600, number = 0): Draw
   return drawCase(tokenizer, contextTasks.get(name), complete, { tokens, number });
 }
 
-function size({ prompt: { context, questions } }: DrawnCase): number {
-  return context.length + questions[0]!.request.length + questions[0]!.scored.length;
+function size({ questions: [question], prompt: { context, questions } }: DrawnCase): number {
+  const { request, lead, scored } = questions[0]!;
+  const text = question!.lead === undefined ? scored.length : 0;
+  return context.length + request.length + lead.length + text;
 }
 
 /** Occurrences of a text in another. */

@@ -3,9 +3,12 @@ import { kvTable, mainMetric } from "../../../../common/heads/metric.ts";
 import { checkModel, headModel } from "../../../../common/heads/model.ts";
 import type { HeadScores } from "../../../../common/heads/scores.ts";
 import { neededScores, scoresParameter } from "../../heads/score-file.ts";
-import { budgetParameters, halfToEven, kept } from "../../kinds/parameters.ts";
+import { budgetParameters, kept } from "../../kinds/parameters.ts";
 import { tokenPolicy } from "../../kinds/tokens.ts";
 import { snapScores, windowParameters } from "../snapkv.ts";
+
+/** Difference of numbers of tokens that is one of rounding. */
+const ROUNDING = 1e-9;
 
 /** SnapKV with budgets by the heads' retrieval scores. */
 export const headkv = tokenPolicy({
@@ -13,7 +16,8 @@ export const headkv = tokenPolicy({
   title: "SnapKV, more in heads that retrieve",
   description:
     "Every KV head of the model gives one part in `beta` of its budget to a pool, of which each gets a share in proportion to its score; " +
-    "inside a head SnapKV's scores pick. A KV head has the highest score of its query heads. What a head gets beyond the prompt is lost.",
+    "inside a head SnapKV's scores pick. A KV head has the highest score of its query heads. A share beyond the prompt goes to the other " +
+    "heads, in proportion again, where its paper's code loses it: all heads together hold what the budget says.",
   source:
     "Fu et al. 2024, Not All Heads Matter: A Head-Level KV Cache Compression Method with Integrated Retrieval and Reasoning",
   parameters: z.object({
@@ -37,28 +41,72 @@ export const headkv = tokenPolicy({
   least: ({ window }) => window,
   queries: ({ window }) => ({ of: window }),
   score: snapScores,
-  countsByHead(params, tokens, prepared) {
+  countsByHead(params, { tokens, full }, prepared) {
     const scores = prepared as HeadScores;
     const table = kvTable(scores, mainMetric(scores, params.metric));
-    return budgetsByScore(table, kept(params, tokens), params).map((row) => row.map((n) => Math.min(n, tokens)));
+    const { beta, window } = params;
+    const places = full.flatMap((row, layer) => row.flatMap((own, head) => (own ? [[layer, head] as const] : [])));
+    const own = places.map(([layer, head]) => table[layer]![head]!);
+    const budgets = budgetsByScore(own, kept(params, tokens), { beta, window, tokens });
+    const counts = full.map((row) => row.map(() => tokens));
+    for (const [i, [layer, head]] of places.entries()) counts[layer]![head] = budgets[i]!;
+    return counts;
   },
 });
 
 /**
- * Tokens of each head: what is left of an even budget, and a share of the pool in proportion to its score; at least the window.
- * @param scores [layers][KV heads]; negative ones count as 0, and where none is above 0 all get the same
+ * Tokens of each head: what is left of an even budget, and a share of the pool in proportion to its score, from the window to the
+ * whole prompt; all together the budget of each times their number.
+ * @param scores negative ones count as 0, and where none is above 0 all get the same
+ * @param budget from the window to the prompt
  */
 export function budgetsByScore(
-  scores: readonly (readonly number[])[],
+  scores: readonly number[],
   budget: number,
-  { beta, window }: { beta: number; window: number },
-): number[][] {
-  const positive = scores.map((row) => row.map((score) => Math.max(0, score)));
-  const all = positive.flat();
-  const sum = all.reduce((a, b) => a + b, 0);
-  const pool = (all.length * budget) / beta;
-  const shareOf = (score: number): number => (sum > 0 ? score / sum : 1 / all.length);
-  return positive.map((row) =>
-    row.map((score) => Math.max(window, halfToEven(budget - budget / beta + shareOf(score) * pool))),
+  { beta, window, tokens }: { beta: number; window: number; tokens: number },
+): number[] {
+  const positive = scores.map((score) => Math.max(0, score));
+  const weights = positive.some((score) => score > 0) ? positive : positive.map(() => 1);
+  const starts = weights.map(() => budget - budget / beta);
+  const total = budget * scores.length;
+  return wholeNumbers(filled(starts, weights, { least: window, most: tokens, total }), total);
+}
+
+/** The bounds of a head's budget, and the sum of all. */
+interface Bounds {
+  readonly least: number;
+  readonly most: number;
+  readonly total: number;
+}
+
+/**
+ * Water-filling: start + level · weight of each, within bounds, at the level where all add up to the total; where those with a weight
+ * are full, the others are raised evenly.
+ */
+function filled(starts: readonly number[], weights: readonly number[], bounds: Bounds): number[] {
+  const { least, most, total } = bounds;
+  const at = (level: number): number[] =>
+    starts.map((start, i) => Math.min(most, Math.max(least, start + level * weights[i]!)));
+  const sumAt = (level: number): number => at(level).reduce((a, b) => a + b, 0);
+  // The sum is linear in the level between those at which a head comes to one of its bounds.
+  const bends = starts.flatMap((start, i) =>
+    weights[i]! > 0 ? [least, most].map((n) => (n - start) / weights[i]!) : [],
   );
+  const levels = [0, ...bends.filter((level) => level > 0).sort((a, b) => a - b)];
+  const above = levels.findIndex((level) => sumAt(level) >= total);
+  if (above < 0)
+    return filled(starts.map((start, i) => (weights[i]! > 0 ? most : start)), weights.map((w) => (w > 0 ? 0 : 1)), bounds); // biome-ignore format: one call
+  const [low, high] = [levels[Math.max(0, above - 1)]!, levels[above]!];
+  const [below, reached] = [sumAt(low), sumAt(high)];
+  return at(reached > below ? low + ((total - below) / (reached - below)) * (high - low) : high);
+}
+
+/** Numbers of a whole sum rounded so that it stays: the largest fractions up, of equal ones the first. */
+function wholeNumbers(numbers: readonly number[], total: number): number[] {
+  const whole = numbers.map((x) => Math.floor(x + ROUNDING));
+  const fractions = numbers.map((x, i) => Math.round((x - whole[i]!) / ROUNDING));
+  const order = [...numbers.keys()].sort((a, b) => fractions[b]! - fractions[a]!);
+  const missing = total - whole.reduce((a, b) => a + b, 0);
+  for (const i of order.slice(0, missing)) whole[i]!++;
+  return whole;
 }

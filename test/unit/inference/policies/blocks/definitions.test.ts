@@ -4,6 +4,7 @@ import type { SparseShape } from "../../../../../backend/common/words.ts";
 import { aShape } from "../../../../../backend/inference/policies/blocks/a-shape.ts";
 import { flexSquares } from "../../../../../backend/inference/policies/blocks/flexprefill.ts";
 import { fullLayers, longgen } from "../../../../../backend/inference/policies/blocks/longgen.ts";
+import { minference } from "../../../../../backend/inference/policies/blocks/minference.ts";
 import { s2Attention } from "../../../../../backend/inference/policies/blocks/s2-attention.ts";
 import { triShape } from "../../../../../backend/inference/policies/blocks/tri-shape.ts";
 import { antidiagonalScores, coveringSquares } from "../../../../../backend/inference/policies/blocks/xattention.ts";
@@ -29,13 +30,15 @@ function view({ inputs, parameters }: PolicyDefinition, side: number, times = 1)
   expect(tokens).toBe(parameters!["tokens"]);
   const config = smallConfig({ n_heads: heads, n_key_value_heads: heads, d_head: width, attn_scale: 1 / Math.sqrt(width) }); // biome-ignore format: one line
   const [queries, keys] = [tf.mul(tf.stack(q), times), tf.mul(tf.stack(k), times)];
-  return { config, layer: 0, start: 0, tokens, side, queries, keys, values: keys };
+  return { config, layer: 0, start: 0, tokens, side, queries, lastQueries: lastOf(queries), keys, values: keys };
 }
+
+const lastOf = (queries: Tensor) => (count: number): Tensor => tf.slice(queries, [0, queries.shape[1]! - count, 0], [-1, count, -1]); // biome-ignore format: one line
 
 /** A prompt of which only positions matter. */
 function positions(tokens: number, side: number, start = 0): PromptView {
   const nothing = tf.zeros([1]);
-  return { config: smallConfig({ n_layers: 7, n_heads: 3 }), layer: 0, start, tokens, side, queries: nothing, keys: nothing, values: nothing }; // biome-ignore format: one line
+  return { config: smallConfig({ n_layers: 7, n_heads: 3 }), layer: 0, start, tokens, side, queries: nothing, lastQueries: () => nothing, keys: nothing, values: nothing }; // biome-ignore format: one line
 }
 
 const rowsOf = (squares: Squares, head = 0): number[][] =>
@@ -131,4 +134,30 @@ describe("squares follow the NumPy program of their definition", () => {
     });
     expect([0, 1, 2, 3].map((head) => rowsOf(squares, head))).toEqual(section["blocks"]);
   });
+});
+
+describe("minference without a pattern file", () => {
+  /** A prompt whose last query looks at one key. */
+  function looking(tokens: number, key: number): PromptView {
+    const config = smallConfig({ n_heads: 2, n_key_value_heads: 1, d_head: 8, attn_scale: 1 });
+    const rows = (heads: number, place: number) => tf.tile(tf.reshape(tf.cast(tf.oneHot(tf.tensor1d([place], "int32"), tokens, 20), "float32"), [1, tokens, 1]), [heads, 1, 8]) as Tensor; // biome-ignore format: one line
+    const [queries, keys] = [rows(2, tokens - 1), rows(1, key)];
+    return { config, layer: 0, start: 0, tokens, side: 64, queries, lastQueries: lastOf(queries), keys, values: keys };
+  }
+
+  it.each([200, 512, 1000, 2048])(
+    "reads the column that a prompt of %i tokens looks at, and all near keys",
+    (tokens) => {
+      const key = Math.floor(tokens / 64 / 2) * 64 + 5;
+      const squares = chosen(minference, looking(tokens, key), { last: 64, sinks: 30, local: 100, question: 0 });
+      for (const head of [0, 1])
+        for (let row = 0; row < squares.down; row++) {
+          const columns = squares.columns(head, row);
+          expect(columns).toContain(0);
+          if (Math.floor(key / 64) <= row) expect(columns).toContain(Math.floor(key / 64));
+          for (const distance of [0, 1, 2]) if (distance <= row) expect(columns).toContain(row - distance);
+        }
+      if (tokens > 512) expect(squares.share).toBeLessThan(0.7);
+    },
+  );
 });

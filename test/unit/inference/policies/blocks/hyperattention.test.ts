@@ -36,6 +36,7 @@ describe("hyperattention follows the NumPy program of its definition", () => {
       tokens,
       side: 64,
       queries: head("q"),
+      lastQueries: () => head("q"),
       keys: head("k"),
       values: head("v"),
     };

@@ -41,22 +41,38 @@ const held = async (name: string, params: object): Promise<number[][]> => {
 describe("budgets by head", () => {
   it("of headkv are those of a NumPy program of their definition", () => {
     const { seed, sections } = policyDefinitions();
-    const { inputs, parameters, budgets } = sections["headkv"]!;
+    const { inputs, cases, budgets } = sections["headkv"]!;
     const drawn = [...drawnInput(inputs["scores"]!, seed)].map((x) => x * x);
-    const [layers, heads] = inputs["scores"]!.shape as [number, number];
-    const scores = Array.from({ length: layers }, (_, l) => drawn.slice(l * heads, (l + 1) * heads));
-    const { budget, ...rest } = parameters as { budget: number; beta: number; window: number };
-    expect(budgetsByScore(scores, budget, rest)).toEqual(budgets);
+    const found = (cases as Record<"budget" | "beta" | "window" | "tokens" | "scored", number>[]).map(
+      ({ budget, scored, ...rest }) =>
+        budgetsByScore(drawn.map((score, i) => (i < scored ? score : 0)), budget, rest), // biome-ignore format: one call
+    );
+    expect(found).toEqual(budgets);
   });
 
   it("are even where no head has a score", () => {
-    expect(budgetsByScore([[0, -1]], 10, { beta: 2, window: 1 })).toEqual([[10, 10]]);
+    expect(budgetsByScore([0, -1], 10, { beta: 2, window: 1, tokens: 40 })).toEqual([10, 10]);
   });
 
-  it("are what headkv holds, of the highest scores of a group, and at most the prompt", async () => {
+  it("of headkv and of adakv together are the even budget's, also of the heads alone that do not stream", async () => {
+    const sum = (counts: readonly (readonly number[])[]): number => counts.flat().reduce((a, b) => a + b, 0);
+    for (const budget of [5, 12, 30, 39]) {
+      const params = { budget, window: 4, kernel: 3 };
+      for (const beta of [1, 1.2, 10]) expect(sum(await held("headkv", { ...params, beta }))).toBe(6 * budget);
+      expect(sum(await held("adakv", { ...params, scores: undefined }))).toBe(6 * budget);
+      const heads = { name: "retrieval-heads", params: { scores: path, sinks: 2, recent: 5, prefill: "dense" } };
+      const request = [heads, { name: "headkv", params: { ...params, scores: path } }];
+      const { cache } = await generate(model, { tokens: TOKENS, policies: request, maxTokens: 1 });
+      const full = [[0], [0], [1]].map((own, layer) => own.map((head) => cache.kept![layer]![head]!.length));
+      expect(sum(full)).toBe(3 * budget);
+    }
+  });
+
+  it("are what headkv holds, of the highest scores of a group, and what a head can't hold goes to others", async () => {
     // 12 each, 6 of them in a pool of 36: 6 + 36 share, shares of 1: 0.4 0 / 0.2 0.1 / 0 0.3
     expect(await held("headkv", { budget: 12, beta: 2, window: 4, kernel: 3 })).toEqual([[20, 6], [13, 10], [6, 17]]); // biome-ignore format: a table
-    expect((await held("headkv", { budget: 30, beta: 1, window: 4, kernel: 3 }))[0]).toEqual([40, 4]);
+    // 180 in a pool: those with a score hold the prompt, and the two without share the other 20.
+    expect(await held("headkv", { budget: 30, beta: 1, window: 4, kernel: 3 })).toEqual([[40, 10], [40, 40], [10, 40]]); // biome-ignore format: a table
   });
 });
 

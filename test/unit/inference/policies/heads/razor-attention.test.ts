@@ -14,6 +14,7 @@ import { KvCache } from "../../../../../backend/models/cache/kv-cache.ts";
 import { ChunkPages, Places } from "../../../../../backend/models/cache/places.ts";
 import { UNHOOKED } from "../../../../../backend/models/transformer/hook.ts";
 import { tf } from "../../../../../backend/runtime/tf.ts";
+import { probe } from "../../../../../probes/index.ts";
 import { errorOf, refused } from "../../../../helpers/errors.ts";
 import { kernelsHere } from "../../../../helpers/kernels/here.ts";
 import { maxDifference, randomModel, randomTokens, smallConfig } from "../../../../helpers/models.ts";
@@ -140,8 +141,28 @@ describe("razor-attention", () => {
 
   it("is refused before a model is loaded where it has no scores", async () => {
     const run = (params: Record<string, unknown>) => errorOf(choosePolicies([{ name: "razor-attention", params }]));
-    expect(await run({})).toEqual(refused("usage", { field: "induction" }));
-    expect((await run({})).remedy).toContain("headscope probe induction");
-    expect(await run({ induction: await scores("induction", [0, 0]) })).toEqual(refused("usage", { field: "echo" }));
+    expect(await run({})).toEqual(refused("usage", { field: "scores" }));
+    expect((await run({})).remedy).toContain("headscope probe induction --param echo=true --model MODEL");
+    const induction = await scores("induction", [0, 0]);
+    expect(await run({ induction })).toEqual(refused("usage", { field: "echo" }));
+    expect(await run({ echo: induction })).toEqual(refused("usage", { field: "induction" }));
+    expect(await run({ scores: induction })).toEqual(refused("usage", { field: "scores" }));
+    expect(await run({ scores: induction, echo: induction })).toEqual(refused("usage", { field: ["scores", "echo"] }));
+  });
+
+  it("chooses by one file of probe induction with echo as by one of each probe", async () => {
+    const write = async (name: string, params: object): Promise<string> => {
+      const path = join(folder, `probed-${name}.json`);
+      await writeScores(path, await probe(model, name, { length: 12, ...params }));
+      return path;
+    };
+    const kept = async (params: Record<string, unknown>) => {
+      const { heads } = await choosePolicies([{ name: "razor-attention", params: { inductionShare: 0.34, echoShare: 0.2, ...params } }]); // biome-ignore format: one call
+      return heads!.mask.kvHeads;
+    };
+    const two = { induction: await write("induction", {}), echo: await write("duplicate-token", {}) };
+    const apart = await kept(two);
+    expect(await kept({ scores: await write("induction", { echo: true }) })).toEqual(apart);
+    expect(apart!.flat()).toContain("streaming");
   });
 });

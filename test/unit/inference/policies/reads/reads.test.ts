@@ -154,7 +154,10 @@ describe("policies read what a NumPy program of their definition reads", () => {
     const section = sections["squeezed-attention"]!;
     const { tokens, queries, clusters, sparsity } = section.parameters as Record<string, number>;
     const [q, k] = [drawn(section, "q"), drawn(section, "k")];
-    const { assign, sizes, centroids } = cluster(tf.slice(k, [0, 0, 0], [-1, tokens!, -1]), clusters!, 30);
+    const { assign, sizes, centroids } = cluster(tf.slice(k, [0, 0, 0], [-1, tokens!, -1]), {
+      count: clusters!,
+      iterations: 30,
+    });
     expect(assign.map((own) => [...own])).toEqual(section["assign"]);
     expect(sizes).toEqual(section["sizes"]);
     const means = centroids.arraySync() as number[][][];
@@ -164,7 +167,7 @@ describe("policies read what a NumPy program of their definition reads", () => {
       });
     });
     const view = viewOf(q, k, { first: tokens!, end: tokens! + queries!, step: 0, budget: 0 });
-    const scores = clusterScores(view, view.queries, { sizes }, centroids);
+    const scores = clusterScores(view, view.queries, { sizes, centroids });
     const expected = section["scores"] as number[][][]; // [query][head][cluster]
     const group = expected[0]!.length / sizes.length;
     scores.forEach((rows, g) => {
@@ -178,5 +181,37 @@ describe("policies read what a NumPy program of their definition reads", () => {
     calibrated(scores, sizes, (1 - sparsity!) * tokens!).forEach((threshold, g) => {
       expect(threshold).toBeCloseTo((section["calibrated"] as number[])[g]!, 5);
     });
+  });
+
+  it("squeezed-attention of two levels", () => {
+    const section = sections["squeezed-attention"]!;
+    const { tokens: T, queries: N, clusters, sparsity } = section.parameters as Record<"tokens" | "queries" | "clusters" | "sparsity", number>; // biome-ignore format: one line
+    const { parameters, assign, thresholds, read } = section["levels"] as {
+      parameters: { coarse: number; ruledOut: number };
+      assign: number[][];
+      thresholds: number[];
+      read: number[][][];
+    };
+    const [q, k] = [drawn(section, "q"), drawn(section, "k")];
+    const policy = policies.get("squeezed-attention") as ReadPolicy;
+    const params = policies.parse("squeezed-attention", {
+      ...{ levels: 2, clusters: clusters / T, coarse: parameters.coarse / T, ruledOut: parameters.ruledOut },
+      ...{ ratio: sparsity, window: N, iterations: 30 },
+    });
+    // The definition's queries set the thresholds, each of them then reads as a first new token.
+    const moment = { step: 0, budget: 0 };
+    const prompt = policy.learn(viewOf(q, k, { ...moment, first: T, end: T + N }), undefined, params);
+    for (let n = 0; n < N; n++) {
+      const own = tf.concat([tf.zeros([q.shape[0]!, T, q.shape[2]!]), tf.slice(q, [0, T + n, 0], [-1, 1, -1])], 1);
+      const view = viewOf(own, tf.slice(k, [0, 0, 0], [-1, T + 1, -1]), { ...moment, first: T, end: T + 1, step: 1 });
+      const known = policy.learn(view, prompt, params);
+      const coarse = known["coarse"] as { assign: Int32Array[]; thresholds: number[] };
+      expect(coarse.assign.map((heads) => [...heads])).toEqual(assign);
+      coarse.thresholds.forEach((threshold, g) => void expect(threshold).toBeCloseTo(thresholds[g]!, 5));
+      const places = policy
+        .choose(view, known, params, [known])!
+        .map((stretches) => stretches.flatMap(([first, end]) => range(end - first).map((i) => first + i)));
+      expect(places).toEqual(read[n]!.map((list) => [...list, T]));
+    }
   });
 });
