@@ -58,6 +58,7 @@ it.each(acts)(
     });
     const { text } = await generate(model, {
       tokens: [...prompt.context, ...prompt.questions[0]!.request],
+      lead: prompt.questions[0]!.lead,
       policies: point.policies,
       maxTokens: contextTasks.get(TASK).answerTokens(params),
       stop: ownStops(model, prompt.stop),
