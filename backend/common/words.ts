@@ -84,7 +84,7 @@ export type EventName = (typeof EVENTS)[number];
 /** Statuses of a run or a job as a reader sees it. */
 export const SHOWN_STATUSES = ["queued", "running", ...ENDED, "interrupted"] as const;
 
-/** Times from which a mask's windows hold: in the prompt too, or only after it. */
+/** Times from which windows of heads and flags of tokens hold: in the prompt too, or only after it. */
 export const PREFILLS = ["masked", "dense"] as const;
 /** One of `PREFILLS`. */
 export type Prefill = (typeof PREFILLS)[number];

@@ -162,8 +162,8 @@ class Run {
     try {
       for (const [point, own] of open) {
         tell(own.label);
-        if (sharesRead(this.#model, own.choice)) shared ??= await this.#read(each, prompt, open);
-        const beginning = sharesRead(this.#model, own.choice)
+        if (sharesRead(this.#model, own.choice, length)) shared ??= await this.#read(each, prompt, open);
+        const beginning = sharesRead(this.#model, own.choice, length)
           ? beginShared(shared!, own, prompt)
           : await beginAlone(this.#model, own, prompt);
         try {
@@ -185,7 +185,7 @@ class Run {
     return points.map((own, point) => {
       const numbers = Array.from({ length: settings.cases }, (_, number) => number);
       const cases = numbers.map((number) => this.#journal.find({ point, task, length }, number)!);
-      return pointMeans(own, planned, { length, cases, sharedPrefill: sharesRead(this.#model, own.choice) });
+      return pointMeans(own, planned, { length, cases, sharedPrefill: sharesRead(this.#model, own.choice, length) });
     });
   }
 
@@ -201,7 +201,7 @@ class Run {
     { tokens, cache, signal }: FirstPrompt,
     open: readonly (readonly [number, PlannedPoint])[],
   ): Promise<SharedRead> {
-    const sharing = ({ choice }: PlannedPoint): boolean => sharesRead(this.#model, choice);
+    const sharing = ({ choice }: PlannedPoint): boolean => sharesRead(this.#model, choice, each.length);
     const choices = (points: readonly PlannedPoint[]) => points.filter(sharing).map(({ choice }) => choice);
     const { task, params } = each.planned;
     const [{ scored }] = each.drawn.prompt.questions as [QuestionIds];

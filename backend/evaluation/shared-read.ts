@@ -1,7 +1,7 @@
 import type { CacheKind } from "../common/words.ts";
 import { maskMeaning } from "../hooks/mask-meaning.ts";
 import { cutOnce } from "../inference/forwards.ts";
-import type { PolicyChoice, TokenChoice } from "../inference/policies/choice.ts";
+import { actsWithin, type PolicyChoice, type TokenChoice } from "../inference/policies/choice.ts";
 import { kept as keptOf } from "../inference/policies/kinds/parameters.ts";
 import { Eviction } from "../inference/policies/work/eviction.ts";
 import { Prefix } from "../inference/prefix.ts";
@@ -19,9 +19,14 @@ const NO_CHANGES = "[]";
 
 /**
  * Tells whether a choice acts on a prompt that was read with everything in sight: then one read serves it and others.
- * @param model whose heads a mask is for
+ * @param model whose heads a mask is for @param length tokens of the prompt, at most
  */
-export function sharesRead(model: Model, { heads, blocks, inputs, tokens, reads, form }: PolicyChoice): boolean {
+export function sharesRead(
+  model: Model,
+  { heads, blocks, inputs, tokens, reads, form }: PolicyChoice,
+  length: number,
+): boolean {
+  if (tokens && actsWithin(tokens, length)) return false;
   if (heads?.slides || blocks || inputs || form || tokens?.params.when === "decode" || reads?.policy.inPrompt)
     return false;
   return !heads || (heads.prefill === "dense" && maskMeaning(model, heads.mask).ablated.length === 0);

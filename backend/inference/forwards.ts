@@ -274,10 +274,12 @@ export class Forwards {
 
   /** Ends of the parts in which the rest of a prompt is read. @param read tokens that the cache holds */
   #partEnds({ number, prompt }: Sequence, read: number): number[] {
-    const { looks, last } = this.policies.looksAt(number);
-    if (this.seenWhole || this.policies.readsAtOnce || !(this.#options.turn || looks)) return [prompt.length];
+    const { looks, last, part } = this.policies.looksAt(number);
+    const whole = this.seenWhole || !(this.#options.turn || looks);
+    if (this.policies.readsAtOnce || (whole && part === undefined)) return [prompt.length];
     const ends = [];
-    for (let end = read + PART; end < prompt.length - last; end += PART) ends.push(end);
+    const step = part ?? PART;
+    for (let end = read + step; end < prompt.length - last; end += step) ends.push(end);
     if (last > 0 && prompt.length - last > read) ends.push(prompt.length - last);
     return [...ends, prompt.length];
   }

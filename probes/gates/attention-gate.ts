@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import type { Random } from "../../backend/common/random.ts";
+import { PREFILLS } from "../../backend/common/words.ts";
 import { forward } from "../../backend/models/forward/forward.ts";
 import { blockHook } from "../../backend/models/transformer/hook-points.ts";
 import { tf } from "../../backend/runtime/tf.ts";
@@ -11,10 +12,14 @@ import type { GateGradients, GateMethod, GateStep } from "../../backend/training
 import { fitPasskeys, passkeyOf, passkeyParameters } from "./passkey-parameters.ts";
 
 const parameters = z.object({
-  num_steps: z.int().min(1).default(150).describe("optimiser steps, a text each"),
+  num_steps: z.int().min(1).default(100).describe("optimiser steps, a text each"),
   lr: z.number().positive().default(2e-3).describe("learning rate, which falls to 0 along a line"),
   width: z.int().min(1).default(32).describe("width of the gate's attention"),
   threshold: z.number().gt(0).lt(1).default(0.5).describe("value of a gate from which on a token stays"),
+  prefill: z
+    .enum(PREFILLS)
+    .default("masked")
+    .describe("whether what goes is unseen by later tokens of the prompt too, or only by those behind it"),
   retention: z.number().min(0).max(1).default(0.5).describe("share of the prompt's tokens that is to stay"),
   retention_weight: z.number().min(0).default(1).describe("weight of the mean distance from that share"),
   initial_bias: z.number().default(2).describe("of the gates before the sigmoid, so that all tokens stay at first"),
@@ -48,7 +53,7 @@ export const attentionGates: GateMethod<typeof parameters> = {
 
 async function gradients({ model, params, gates, step, seed, turn }: GateStep<Parameters>): Promise<GateGradients> {
   const { n_layers, d_model } = model.config;
-  const { threshold, retention, retention_weight } = params;
+  const { threshold, prefill, retention, retention_weight } = params;
   const { ids, places, recall } = passkeyOf(model, params, { seed, step });
   const positions = ids.length;
   const start = blockHook(0, "hook_resid_pre");
@@ -60,7 +65,7 @@ async function gradients({ model, params, gates, step, seed, turn }: GateStep<Pa
   const before = tf.reshape(activations.get(start)!, [positions, d_model]);
   tf.dispose([resid, ...activations.values()]);
   const prompt = tf.tensor1d(Float32Array.from({ length: positions }, (_, t) => (t < recall ? 1 : 0)));
-  const attention = flaggedAttention({ threshold, retention, weight: retention_weight / n_layers });
+  const attention = flaggedAttention({ threshold, prefill, retention, weight: retention_weight / n_layers });
   const run = new GatedRun({ model, attention, gates, rows: 1, positions, prompt, turn });
   let end: Tensor | undefined;
   try {

@@ -135,6 +135,11 @@ function checkTogether({ heads, blocks, inputs, tokens, reads, form, used }: Pol
       [inputs.policy.name, ...others],
     );
   }
+  if (blocks && tokens?.policy.inPrompt?.(tokens.params))
+    throw refuse("each lets the prompt read less", "leave one of them out, or give prefill=dense", [
+      blocks.policy.name,
+      tokens.policy.name,
+    ]);
   if (heads && tokens?.policy.whole) throw seesAll(tokens.policy.name);
   const other = tokens ?? reads;
   const still = other ?? (form?.policy.channels ? undefined : form);
@@ -167,6 +172,11 @@ function checkTogether({ heads, blocks, inputs, tokens, reads, form, used }: Pol
       `${second} knows the keys that are held, of which ${first} lets one go at each step`,
       `leave out when=decode of ${first}`,
     );
+  if (tokens.policy.part && reads.policy.inPrompt)
+    throw refuse(
+      `${second} knows the keys of the prompt that were read, of which ${first} lets some go part by part`,
+      "leave one of them out",
+    );
   if (tokens.policy.choose || tokens.policy.countsByHead)
     throw refuse(
       `${first} leaves more in some KV heads than in others, and ${second} chooses among as many in each`,
@@ -178,6 +188,11 @@ function checkTogether({ heads, blocks, inputs, tokens, reads, form, used }: Pol
 export function pruningOf({ inputs }: Partial<PolicyChoice> = {}): Chosen<PruningPolicy> | undefined {
   const { policy, ...chosen } = inputs ?? {};
   return policy && prunes(policy) ? ({ policy, ...chosen } as Chosen<PruningPolicy>) : undefined;
+}
+
+/** Tells whether a policy acts on a prompt before its end, so that some of its tokens see less of it. @param tokens of the prompt */
+export function actsWithin({ policy, params }: TokenChoice, tokens: number): boolean {
+  return policy.inPrompt?.(params) === true || (policy.part?.(params) ?? tokens) < tokens;
 }
 
 /** The error for a policy that looks at all KV heads of a layer, of which some stream. */

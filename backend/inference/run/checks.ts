@@ -1,12 +1,13 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import type { MaskMeaning } from "../../common/heads/meaning.ts";
+import { counted } from "../../common/text.ts";
 import { formatOf } from "../../kernels/formats.ts";
 import { loadKernels } from "../../kernels/kernels.ts";
 import type { KvCache } from "../../models/cache/kv-cache.ts";
 import type { Model } from "../../models/model.ts";
 import { Matrix } from "../../models/weights/matrix.ts";
 import { partTensors } from "../../models/weights/weights.ts";
-import { pruningOf } from "../policies/choice.ts";
+import { pruningOf, type TokenChoice } from "../policies/choice.ts";
 import { type FilterPolicy, type PruningPolicy, prunes } from "../policies/kinds/inputs.ts";
 import { kept } from "../policies/kinds/parameters.ts";
 import { checkRotates } from "../policies/work/rerotation.ts";
@@ -97,6 +98,20 @@ function checkFiltered(
   if (prefix) throw refuse("and those of a prefix have been read", "give whole prompts", "prefix");
   if (interventions.length > 0 || forward?.interventions?.size || changes)
     throw refuse("which interventions don't know", "leave one of the two out", "interventions");
+}
+
+/**
+ * Insists that nobody looks into the forward of a prompt that is read in parts, behind each of which something goes.
+ * @throws HeadscopeError (usage)
+ */
+export function checkParts({ policy, params }: TokenChoice, tokens: number, { forward = {} }: CheckedRun): void {
+  const { names = [], hooks = [], reductions = [] } = forward;
+  if (typeof names !== "function" && names.length + hooks.length + reductions.length === 0) return;
+  throw new HeadscopeError(
+    "usage",
+    `${policy.name} reads a prompt in parts of ${counted(policy.part!(params), "token")}, and activations of all ${tokens} are looked at`,
+    { remedy: `let a part have ${counted(tokens, "token")}, or look at none`, field: ["policies", "forward"] },
+  );
 }
 
 /** Insists that what was run can be kept. @throws HeadscopeError (usage) where it is no one cache with the logits that follow */

@@ -16,8 +16,10 @@ import { ChannelPruning } from "../policies/work/channel-pruning.ts";
 import { Condensation } from "../policies/work/condensation.ts";
 import { Eviction, type EvictionExtent } from "../policies/work/eviction.ts";
 import { LayerPruning } from "../policies/work/layer-pruning.ts";
+import { PromptFlags } from "../policies/work/prompt-flags.ts";
 import { readerOf, Selection } from "../policies/work/selection.ts";
 import { SparseLayers } from "../policies/work/sparse-layers.ts";
+import { checkParts } from "./checks.ts";
 import type { CheckedRun, Sequence } from "./options.ts";
 
 /** By layer and KV head, windows of heads that stream. */
@@ -57,9 +59,9 @@ export class PolicyRun {
     this.#work = new Map(sequences.map((sequence) => [sequence.number, this.#start(sequence)]));
   }
 
-  /** True where a policy chooses what a prompt's queries read, for which it sees all of them. */
+  /** True where a policy sees all queries of a prompt before the first of them attends. */
   get readsAtOnce(): boolean {
-    return this.#choice?.blocks !== undefined;
+    return this.#choice?.blocks !== undefined || [...this.#work.values()].some(({ eviction }) => eviction?.foresees);
   }
 
   /** True where each prompt is read by itself, whatever others begin with. */
@@ -82,10 +84,15 @@ export class PolicyRun {
     return form?.policy.form?.(form.params);
   }
 
-  /** Says whether policies look at the parts of a prompt, and how many last tokens are a part of their own. @param number of the prompt */
-  looksAt(number: number): { looks: boolean; last: number } {
+  /**
+   * Says whether policies look at the parts of a prompt, how many last tokens are a part of their own, and how many tokens a part has
+   * at most where something goes behind each.
+   * @param number of the prompt
+   */
+  looksAt(number: number): { looks: boolean; last: number; part: number | undefined } {
     const { eviction, pruning } = this.#of(number);
     return {
+      part: eviction?.part,
       looks: eviction?.looks === true || pruning !== undefined,
       last: Math.max(eviction?.last ?? 0, pruning?.last ?? 0),
     };
@@ -93,7 +100,7 @@ export class PolicyRun {
 
   /** Facts of the way a prompt was read. @param number of the prompt */
   prefill(number: number): { prefill?: { read: number } } {
-    return this.readsAtOnce ? { prefill: { read: this.#of(number).share ?? 1 } } : {};
+    return this.#choice?.blocks ? { prefill: { read: this.#of(number).share ?? 1 } } : {};
   }
 
   /** Mean share that a sequence's new tokens have read of the keys held, where a policy chooses; 1 where it leaves nothing unread. */
@@ -174,7 +181,8 @@ export class PolicyRun {
   }
 
   /**
-   * Runs a forward over a cache under the policy for blocks, where it reads a prompt; one of a single square is dense.
+   * Runs a forward over a cache under policies that act on attention within a prompt, where it reads one; under a policy for blocks one of
+   * a single square is dense.
    * @param tokens by sequence those that are run
    */
   readPrompt(
@@ -184,7 +192,10 @@ export class PolicyRun {
     run: (options: ForwardOptions) => ForwardResult,
   ): ForwardResult {
     const { blocks } = this.#choice ?? {};
-    if (!blocks || sequence!.all.length > 0 || tokens!.length <= SQUARE) return run(options);
+    if (sequence!.all.length > 0) return run(options);
+    const { eviction } = this.#of(sequence!.number);
+    if (eviction?.foresees) return run({ ...options, reader: new PromptFlags(eviction) });
+    if (!blocks || tokens!.length <= SQUARE) return run(options);
     const reader = new PromptReader(this.#model.config, blocks, this.#options.onPromptRead);
     try {
       return run({ ...options, reader: joinReaders(reader, options.reader) });
@@ -261,7 +272,9 @@ export class PolicyRun {
     checkPrompt(tokens, prompt.length);
     if (prefix) checkBehind(tokens, prefix, prompt.length);
     const known = prefix?.known?.knows(tokens) ? prefix.known.fork(tokens, extent) : undefined;
-    return known ?? new Eviction(this.#model, tokens, extent);
+    const eviction = known ?? new Eviction(this.#model, tokens, extent);
+    if (eviction.part !== undefined) checkParts(tokens, prompt.length, this.#options);
+    return eviction;
   }
 
   /** Chooses what the tokens of some sequences read; undefined where nobody does. */

@@ -31,7 +31,7 @@ export function attendCached(
   const rows = { k, v, layer: index };
   cache.storage.write(rows, places.slots);
   const { z, ...held } = chosen(q, cached);
-  const plain = closeness === "everything" || !cache.storage.attend;
+  const plain = closeness === "everything" || !cache.storage.attend || held.behind !== undefined;
   if (z && (closeness !== "nothing" || cached.reductions.length > 0)) refusePattern();
   const out = z
     ? [tf.reshape(z, [q.shape[0]!, -1])]
@@ -49,8 +49,8 @@ function chosen(q: Tensor, cached: CachedLayer): HeldLayer & Pick<AttentionChoic
   if (!reader) return cached;
   const { layer } = places.reaches[index]!;
   const spansOf = (row: number, head: number): Int32Array => places.spansOf(index, row, head);
-  const { spans, blocks, z } = reader.choose({ layer, q, tokens: places.tokens, cache, spansOf }) ?? {};
-  return { ...cached, spans: spans && new ChosenSpans(spans, places, index), blocks, z };
+  const { spans, blocks, behind, z } = reader.choose({ layer, q, tokens: places.tokens, cache, spansOf }) ?? {};
+  return { ...cached, spans: spans && new ChosenSpans(spans, places, index), blocks, behind, z };
 }
 
 /** @throws HeadscopeError (unsupported) */

@@ -16,6 +16,8 @@ export interface HeldLayer extends CachedLayer {
   spans?: ChosenSpans | undefined;
   /** bool [heads or 1, ceil(tokens / 64), ceil(columns / 64)]. Default: all squares. */
   blocks?: Tensor | undefined;
+  /** As `AttentionChoice` has it. */
+  behind?: Tensor | undefined;
 }
 
 /**
@@ -50,7 +52,10 @@ export function attendEager(q: Tensor, cached: HeldLayer, hook: Hook): Tensor[] 
     const own = count === C ? queries : tf.slice(queries, [0, first, 0, 0], [rows.length, count, H, D]);
     const reach = maskOf(rows, { first, count, group: H / G, length });
     const unread = () => unreadOf(cached.blocks!, { first, count, start: starts[0]!, length });
-    const mask = cached.blocks ? tf.add(reach, besides(unread(), summaries)) : reach;
+    const seen = cached.behind
+      ? tf.add(reach, besides(behindOf(cached.behind, { first, count, start: starts[0]!, group: H / G }), summaries))
+      : reach;
+    const mask = cached.blocks ? tf.add(seen, besides(unread(), summaries)) : seen;
     const { z, pattern } = attend({ q: own, k, v, mask }, cached.config, hook);
     return [z, ...reduceRows(summaries > 0 ? withoutLast(pattern, summaries) : pattern, cached, first)];
   });
@@ -198,6 +203,18 @@ function unreadOf(
       }
     }
   return tf.tensor4d(unread, [1, heads, count, length]);
+}
+
+/** Numbers for keys as some queries see them [1, heads, count, length], 0 for each one's own. @param behind [KV heads, length] */
+function behindOf(
+  behind: Tensor,
+  { first, count, start, group }: { first: number; count: number; start: number; group: number },
+): Tensor {
+  const [kvHeads, length] = behind.shape as [number, number];
+  const query = tf.tensor2d(Array.from({ length: count }, (_, t) => [start + first + t]));
+  const others = tf.cast(tf.notEqual(query, sequence(length)), "float32"); // [count, length]
+  const byHead = tf.reshape(tf.tile(tf.expandDims(behind, 1), [1, group, 1]), [1, kvHeads * group, 1, length]);
+  return tf.mul(byHead, others);
 }
 
 /** A mask with columns of summaries behind it, which all queries see. */

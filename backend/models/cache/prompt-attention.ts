@@ -12,6 +12,8 @@ export interface Projections {
 /** The projections of a chunk, and how many of its tokens are no padding. */
 export interface ProjectedChunk extends Projections {
   readonly real: number;
+  /** The stream before the block [tokens, d_model]. */
+  readonly x: Tensor;
 }
 
 /** All new tokens of a forward of one row in one layer, before any of them attends. Tensors are made when first asked for, in a tidy of the caller's. */
@@ -54,15 +56,24 @@ export class PromptAttention {
     return this.#once("values", () => this.#behindHeld("values", this.#joined("v")));
   }
 
+  /** The residual stream before the block [tokens, d_model]. */
+  get stream(): Tensor {
+    return this.#once("stream", () => this.#real("x"));
+  }
+
   /** @param first token that is wanted */
   #joined(part: keyof Projections, first = 0): Tensor {
+    return tf.transpose(this.#real(part, first), [1, 0, 2]);
+  }
+
+  #real(part: keyof Projections | "x", first = 0): Tensor {
     let before = 0;
     const wanted = this.#chunks.flatMap(({ real, ...chunk }) => {
       const from = Math.max(0, first - before);
       before += real;
       return from < real ? [tf.slice(chunk[part], from, real - from)] : [];
     });
-    return tf.transpose(wanted.length === 1 ? wanted[0]! : tf.concat(wanted, 0), [1, 0, 2]);
+    return wanted.length === 1 ? wanted[0]! : tf.concat(wanted, 0);
   }
 
   #behindHeld(part: "keys" | "values", fresh: Tensor): Tensor {

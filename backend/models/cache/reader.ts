@@ -24,6 +24,11 @@ export interface AttentionChoice {
   readonly spans?: readonly (readonly Int32Array[])[] | undefined;
   /** bool [heads or 1, ceil(tokens / 64), ceil(columns / 64)]: squares that are read, as `AttentionCall` has them. Default: all. */
   readonly blocks?: Tensor | undefined;
+  /**
+   * Numbers added to the scores of keys for the queries behind them, of one row [KV heads, positions up to the last new token's]: -1e9
+   * for a key that its own query alone sees. Attended to by plain tensors. Default: none.
+   */
+  readonly behind?: Tensor | undefined;
   /** The attention itself, where the reader has worked it out [tokens, heads, d_head]; nobody may look at its pattern then. */
   readonly z?: Tensor | undefined;
 }

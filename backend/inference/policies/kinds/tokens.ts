@@ -67,6 +67,16 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
   /** Default: none. */
   queries?(params: z.output<S>): QueriesSeen | undefined;
   /**
+   * Tokens of the parts in which a prompt is read, behind each of which it chooses among those held: later parts see what is left.
+   * Default: it chooses once, at the prompt's end. Of policies with as many tokens in every KV head.
+   */
+  part?(params: z.output<S>): number;
+  /**
+   * True where it chooses in each layer before the prompt attends there: a key that goes is seen by its own token alone. The view is
+   * then that of the whole prompt, with queries behind the rotation. Of policies that are `whole`.
+   */
+  inPrompt?(params: z.output<S>): boolean;
+  /**
    * Adds a part of the prompt, or a new token, to what is known of a layer.
    * @param state what it gave before, or nothing
    * @returns of a policy that also decodes [KV heads, held], which follows the keys that go

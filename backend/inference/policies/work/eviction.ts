@@ -1,13 +1,15 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { KvCache } from "../../../models/cache/kv-cache.ts";
+import type { PromptAttention } from "../../../models/cache/prompt-attention.ts";
 import type { ForwardResult } from "../../../models/forward/types.ts";
 import type { Model } from "../../../models/model.ts";
 import type { Window } from "../../../models/transformer/attention.ts";
 import { blockHook } from "../../../models/transformer/hook-points.ts";
 import { tf } from "../../../runtime/tf.ts";
-import { seesAll, type TokenChoice } from "../choice.ts";
+import { actsWithin, seesAll, type TokenChoice } from "../choice.ts";
 import { countsOf } from "../counts.ts";
-import type { QueriesSeen } from "../kinds/tokens.ts";
+import type { LayerView, QueriesSeen } from "../kinds/tokens.ts";
+import { PromptLayerView } from "./prompt-view.ts";
 import { rerotate } from "./rerotation.ts";
 import { CacheView, type LayerPlace } from "./view.ts";
 
@@ -33,6 +35,8 @@ export class Eviction {
   readonly #counts: readonly (readonly number[])[];
   /** The policy's knowledge of each layer. */
   readonly #states: (Tensor | undefined)[] = [];
+  /** By layer and KV head, places in the prompt that go, where they were chosen before it attended. */
+  readonly #foreseen: (readonly (readonly number[])[])[] = [];
   #step = 0;
 
   constructor(model: Model, choice: TokenChoice, extent: EvictionExtent) {
@@ -68,6 +72,27 @@ export class Eviction {
     return this.#seen !== undefined && this.#evicts;
   }
 
+  /** Tokens of the parts behind each of which something goes; undefined where that is so at the prompt's end alone. */
+  get part(): number | undefined {
+    const { policy, params } = this.#choice;
+    return this.#evicts && !this.foresees && this.#within ? policy.part!(params) : undefined;
+  }
+
+  /** True where it chooses in each layer before the prompt attends there. */
+  get foresees(): boolean {
+    const { policy, params } = this.#choice;
+    return this.#evicts && policy.inPrompt?.(params) === true;
+  }
+
+  /** Chooses in a layer of a prompt that is about to attend. Runs in a tidy. @returns by KV head, the places of keys that go */
+  foresee(prompt: PromptAttention): readonly (readonly number[])[] {
+    const { policy, params, prepared } = this.#choice;
+    const view = new PromptLayerView(this.#model, prompt, { steps: this.#extent.steps, prepared });
+    const gone = this.#leave(view, this.#counts[prompt.layer]!, policy.observe?.(view, undefined, params));
+    this.#foreseen[prompt.layer] = gone;
+    return gone;
+  }
+
   /** Last tokens of the prompt that are read as a part of their own, since their queries are looked at. */
   get last(): number {
     const { of } = this.#seen ?? { of: 0 };
@@ -76,20 +101,20 @@ export class Eviction {
 
   /** Hook names of what the policy looks at in a part of the prompt, in that which ends it, or in a new token. */
   names(tokens: "part" | "end" | "new"): string[] {
-    if (!this.#seen || (tokens === "part" && this.#seen.of !== "all") || !this.#evicts) return [];
+    if (!this.#seen || (tokens === "part" && this.#seen.of !== "all") || !this.#evicts || this.foresees) return [];
     const attends = tokens === "new" && this.#seen.attends === true;
     return Array.from({ length: this.#model.config.n_layers }, (_, layer) =>
       attends ? blockHook(layer, "attn.hook_pattern") : this.#name(layer),
     );
   }
 
-  /** Sees a part of the prompt in a cache of one row; after the last one frees what does not stay. */
+  /** Sees a part of the prompt in a cache of one row; after the last one, or each, frees what does not stay. */
   read(result: ForwardResult, cache: KvCache): void {
     const { tokens } = this.#extent;
     const ends = cache.seen[0] === tokens;
     if (!this.#evicts) return;
     for (let layer = 0; layer < this.#counts.length; layer++) {
-      this.#see({ cache, row: 0, layer, heads: this.#heads(layer) }, result, ends);
+      this.#see({ cache, row: 0, layer, heads: this.#heads(layer) }, result, ends || this.#within);
     }
     if (ends) this.#close(cache, 0);
     if (ends && !this.decodes) this.dispose();
@@ -116,6 +141,11 @@ export class Eviction {
     return this.#counts.flat().some((count) => count < tokens + (this.decodes ? steps : 0));
   }
 
+  /** True where tokens go before the prompt's end. */
+  get #within(): boolean {
+    return actsWithin(this.#choice, this.#extent.tokens);
+  }
+
   #name(layer: number): string {
     if (this.#seen?.stream) return blockHook(layer, "hook_resid_pre");
     const rotated = this.#model.config.positional_embedding_type === "rotary" && !this.#seen?.unrotated;
@@ -131,7 +161,7 @@ export class Eviction {
   /** Adds what new tokens show of a layer to what is known of it, and frees what does not stay there. */
   #see(place: LayerPlace, result: ForwardResult, cuts: boolean): void {
     const { layer, heads } = place;
-    const observes = this.#seen?.of === "all";
+    const observes = this.#seen?.of === "all" && !this.foresees;
     if (heads.length === 0 || !(observes || cuts)) return;
     const before = this.#states[layer];
     tf.tidy(() => {
@@ -160,9 +190,7 @@ export class Eviction {
     const { policy, params } = this.#choice;
     const counts = heads.map((head) => this.#counts[layer]![head]!);
     if (counts.every((count) => view.held <= count)) return state;
-    const scores = policy.score(view, params, state);
-    const chosen = policy.choose?.(scores, counts[0]!, params);
-    const gone = chosen ? chosen.map((stay) => others(stay, view.held)) : worst(scores, counts);
+    const gone = this.#foreseen[layer] ?? this.#leave(view, counts, state);
     const merged = policy.merge?.(view, gone.map((places) => others(places, view.held)), params); // biome-ignore format: one call
     heads.forEach((head, i) => {
       const positions = view.places[i]!;
@@ -176,9 +204,17 @@ export class Eviction {
         cache.write({ layer, row, head }, cache.positions(layer, row, head), rows);
       });
     }
-    if (!state || !this.decodes) return state;
+    if (!state || !(this.decodes || this.#within)) return state;
     const stay = gone.flatMap((places) => others(places, view.held));
     return tf.gather(state, tf.tensor2d(Int32Array.from(stay), [heads.length, stay.length / heads.length], "int32"), 1, 1); // biome-ignore format: one call
+  }
+
+  /** The keys that a policy lets go: by KV head, places among the held. Runs in a tidy. @param counts that stay, by KV head */
+  #leave(view: LayerView, counts: readonly number[], state: Tensor | undefined): number[][] {
+    const { policy, params } = this.#choice;
+    const scores = policy.score(view, params, state);
+    const chosen = policy.choose?.(scores, counts[0]!, params);
+    return chosen ? chosen.map((stay) => others(stay, view.held)) : worst(scores, counts);
   }
 
   /** Closes the gaps between positions, where that is asked for. */

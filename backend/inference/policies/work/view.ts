@@ -76,7 +76,7 @@ export class CacheView implements LayerView {
   }
 
   get plainKeys(): Tensor {
-    return this.#once("plain keys", () => this.#turnedBack());
+    return this.#once("plain keys", () => plainKeysOf(this, this.places));
   }
 
   get values(): Tensor {
@@ -135,14 +135,6 @@ export class CacheView implements LayerView {
     return tf.tensor3d(part, [own.length * group, 1, this.held]);
   }
 
-  #turnedBack(): Tensor {
-    const rotation = keyRotation(this.config, this.layer);
-    if (!rotation) return tf.clone(this.keys);
-    const plain = (this.keys.dataSync() as Float32Array).slice();
-    turnBack(plain, this.places.flat(), rotation.turns);
-    return tf.tensor(plain, this.keys.shape);
-  }
-
   #readQueries(): Tensor {
     const { activation, plain, last } = this.#queries;
     const { n_heads, n_key_value_heads, d_head } = this.config;
@@ -161,4 +153,16 @@ export class CacheView implements LayerView {
     this.#made.set(name, made);
     return made;
   }
+}
+
+/** A layer's keys as they were before the rotation [KV heads, held, d_head]. @param places by KV head, their positions */
+export function plainKeysOf(
+  { config, layer, keys }: Pick<LayerView, "config" | "layer" | "keys">,
+  places: readonly (readonly number[])[],
+): Tensor {
+  const rotation = keyRotation(config, layer);
+  if (!rotation) return tf.clone(keys);
+  const plain = (keys.dataSync() as Float32Array).slice();
+  turnBack(plain, places.flat(), rotation.turns);
+  return tf.tensor(plain, keys.shape);
 }

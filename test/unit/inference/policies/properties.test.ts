@@ -83,27 +83,45 @@ const SMALL_TOKENS: Record<string, unknown> = { ...SMALL, gates };
 /** Policies that can be told how much. */
 const BUDGETED: readonly string[] = ["inputs", "tokens", "reads"];
 
-/** A policy at each moment that it knows, with parameters that let tokens go. */
-function settings({ name, chooses, ...policy }: Policy): {
+/** Tokens of the parts of a prompt, for policies that cut it part by part. */
+const PART = 12;
+
+interface Setting {
   title: string;
-  policies: GenerateOptions["policies"];
+  policies: NonNullable<GenerateOptions["policies"]>;
   chooses: Policy["chooses"];
   merges: boolean;
   prunes: boolean;
-}[] {
+  /** The way in which it lets tokens go before the prompt's end. */
+  within?: "parts" | "layers";
+}
+
+/** A policy at each moment that it knows, with parameters that let tokens go. */
+function settings(policy: Policy): Setting[] {
+  const { name, chooses } = policy;
   const flags = policies.flags(name);
   const base = flags.find((flag) => flag.name === "base")?.default as string | undefined;
   const names = (base ? policies.flags(base) : flags).map((flag) => flag.name);
   const suits = { reads: SMALL_READS, heads: SMALL_HEADS, tokens: SMALL_TOKENS }[chooses as string] ?? SMALL;
   const small = Object.fromEntries(Object.entries(suits).filter(([key]) => names.includes(key)));
   const moments = flags.some((flag) => flag.name === "when") ? ["prefill", "decode"] : [undefined];
-  return moments.map((when) => ({
+  const budget = BUDGETED.includes(chooses) ? { ratio: 0.6 } : {};
+  const rest = { chooses, merges: "merge" in policy, prunes: "stages" in policy };
+  const own = moments.map((when) => ({
     title: when === undefined ? name : `${name} when=${when}`,
-    policies: [{ name, params: { ...small, ...(BUDGETED.includes(chooses) ? { ratio: 0.6 } : {}), when } }],
-    chooses,
-    merges: "merge" in policy,
-    prunes: "stages" in policy,
+    policies: [{ name, params: { ...small, ...budget, when } }],
+    ...rest,
   }));
+  if (chooses !== "tokens") return own;
+  const within = (title: string, params: object, how: "parts" | "layers"): Setting => ({
+    ...{ title: `${name} ${title}`, policies: [{ name, params: { ...small, ...budget, ...params } }] },
+    ...{ ...rest, within: how },
+  });
+  return [
+    ...own,
+    ...(policy.part ? [within("in parts", { part: PART }, "parts")] : []),
+    ...(policy.inPrompt ? [within("in each layer", { prefill: "masked" }, "layers")] : []),
+  ];
 }
 const all = policies
   .list()
@@ -111,16 +129,20 @@ const all = policies
   .flatMap(settings);
 
 /** A generation and the logits of each of its steps. */
-async function run(options: Omit<GenerateOptions, "tokens">): Promise<Generation & { steps: Float32Array[] }> {
+async function run(options: Partial<GenerateOptions>): Promise<Generation & { steps: Float32Array[] }> {
   const steps: Float32Array[] = [];
   const onStep: GenerateOptions["onStep"] = ({ logits }) => void steps.push(logits!.dataSync().slice() as Float32Array);
   return { ...(await generate(model, { tokens: TOKENS, stop: [], onStep, ...options })), steps };
 }
 
-/** Logits from the prompt's end on in the plain forward, whose queries behind the prompt see the positions given. @param visible [query][layer][KV head] */
+/**
+ * Logits from the prompt's end on in the plain forward, whose queries see the positions given.
+ * @param visible [query][layer][KV head], of the queries behind the prompt, or of its last ones too
+ */
 function masked(ids: readonly number[], visible: readonly number[][][][]): Float32Array[] {
   const { n_heads, n_key_value_heads } = model.config;
-  const first = TOKENS.length;
+  const prompt = TOKENS.length;
+  const first = ids.length - visible.length;
   const hide = (layer: number) => (scores: Tensor) =>
     tf.tidy(() => {
       const hidden = tf.buffer([1, n_heads, ids.length, ids.length], "float32");
@@ -135,7 +157,7 @@ function masked(ids: readonly number[], visible: readonly number[][][][]): Float
     { length: model.config.n_layers },
     (_, l) => [`blocks.${l}.attn.hook_attn_scores`, hide(l)] as const,
   );
-  const logitsAt = Array.from({ length: ids.length - first + 1 }, (_, i) => first - 1 + i);
+  const logitsAt = Array.from({ length: ids.length - prompt + 1 }, (_, i) => prompt - 1 + i);
   const result = forward(model, { tokens: [[...ids]], logitsAt }, { hooks });
   const numbers = result.logits!.dataSync() as Float32Array;
   result.dispose();
@@ -234,6 +256,38 @@ async function seenBy(policies: GenerateOptions["policies"]): Promise<number[][]
   return seen;
 }
 
+/**
+ * What each token of the prompt sees, under a policy that lets some go before its end [token][layer][KV head][positions].
+ * @param kept at the prompt's end
+ */
+async function seenInPrompt(
+  policies: Setting["policies"],
+  within: "parts" | "layers",
+  kept: number[][][],
+): Promise<number[][][][]> {
+  if (within === "layers") {
+    const own = (rows: number[], token: number) => [...rows.filter((position) => position < token), token];
+    return TOKENS.map((_, token) => kept.map((layer) => layer.map((rows) => own(rows, token))));
+  }
+  const [{ name, params }] = policies as [{ name: string; params: object }];
+  const budget = kept[0]![0]!.length;
+  const request = [{ name, params: { ...params, ratio: undefined, budget } }];
+  const seen: number[][][][] = [];
+  let before = kept.map((layer) => layer.map((): number[] => []));
+  for (let token = 0; token < TOKENS.length; token++) {
+    const begin = token - (token % PART);
+    // A shorter prompt of whole parts is cut as the longer one is behind them.
+    if (token === begin && begin > 0) {
+      const { cache } = await run({ tokens: TOKENS.slice(0, begin), policies: request, maxTokens: 1 });
+      const all = Array.from({ length: begin }, (_, position) => position);
+      before = cache.kept ?? kept.map((layer) => layer.map(() => all));
+    }
+    const part = Array.from({ length: token - begin + 1 }, (_, i) => begin + i);
+    seen.push(before.map((layer) => layer.map((rows) => [...rows, ...part])));
+  }
+  return seen;
+}
+
 describe("every policy", () => {
   it.each(all.filter(({ chooses }) => chooses === "reads"))(
     "$title reads what masked keys leave in the plain forward, and frees nothing",
@@ -297,16 +351,20 @@ describe("every policy", () => {
   // What merges rows leaves others than a mask does: tokens/look-m.test.ts.
   it.each(all.filter(({ chooses, merges }) => (chooses === "tokens" || chooses === "heads") && !merges))(
     "$title reads from memory what masked keys leave in the plain forward",
-    async ({ policies, chooses }) => {
+    async ({ policies, chooses, within }) => {
       const held: number[][][][] = [];
       for (let maxTokens = 1; maxTokens <= NEW; maxTokens++)
         held.push((await run({ policies, maxTokens })).cache.kept!);
       const { ids, steps } = await run({ policies, maxTokens: NEW });
       // A window slides as the token comes; a policy on tokens chooses after it.
       const visible = chooses === "heads" ? held.slice(1) : held.slice(0, -1);
-      masked([...TOKENS, ...ids.slice(0, -1)], visible).forEach((logits, i) => {
+      const inPrompt = within ? await seenInPrompt(policies, within, held[0]!) : [];
+      const simulated = masked([...TOKENS, ...ids.slice(0, -1)], [...inPrompt, ...visible]);
+      simulated.forEach((logits, i) => {
         expect(furthest(logits, steps[i]!)).toBeLessThan(5e-4);
       });
+      // What the prompt sees shows in what it says.
+      if (within) expect(furthest(masked(TOKENS, [])[0]!, steps[0]!)).toBeGreaterThan(5e-4);
       expect(held[0]!.flat().some((positions) => positions.length < TOKENS.length)).toBe(true);
     },
   );

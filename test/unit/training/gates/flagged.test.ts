@@ -17,7 +17,7 @@ const LENGTH = 24;
 const PROMPT = 16;
 const [ids] = randomTokens(1, LENGTH, 96, 5);
 const places = [17, 20, 23];
-const settings = { threshold: 0.5, retention: 0.3, weight: 0.7 };
+const settings = { threshold: 0.5, retention: 0.3, weight: 0.7, prefill: "masked" as const };
 
 const gatesOf = (bias: number): Tensor[][] =>
   [0, 1].map((l) => [
@@ -55,31 +55,58 @@ describe("attention over what gates let stay", () => {
     tf.dispose([gates, end, back]);
   });
 
-  it("hides from what stands behind the prompt what the gates let go, by head", async () => {
+  // Behind a masked prompt the streams depend on the flags of the layers before, so that flags are found layer by layer.
+  it.each(["dense", "masked"] as const)("hides with a %s prefill what the gates let go, by head", async (prefill) => {
     const gates = gatesOf(0);
-    // The stream of the prompt does not change, so that each layer's flags follow from the plain run's.
-    const streams = [0, 1].map((l) => `blocks.${l}.hook_resid_pre`);
-    const { activations } = forward(model, { tokens: [ids!], logitsAt: "none" }, { names: streams });
-    const flags = streams.map((name, l) => {
+    const hooks: [string, (scores: Tensor) => Tensor][] = [];
+    let gone = 0;
+    for (const l of [0, 1]) {
+      const name = `blocks.${l}.hook_resid_pre`;
+      const { activations, dispose } = forward(model, { tokens: [ids!], logitsAt: "none" }, { names: [name], hooks });
       const [project, out, bias] = gates[l] as [Tensor, Tensor, Tensor];
       const prompt = tf.slice(tf.squeeze(activations.get(name)!, [0]), [0, 0], [PROMPT, 48]);
-      return gateScores({ out, bias }, gateProjections({ project }, prompt)).arraySync() as number[][];
-    });
-    const gone = flags.flat(2).filter((score) => score < 0).length;
-    expect(gone).toBeGreaterThan(5);
-    expect(gone).toBeLessThan(2 * 2 * PROMPT - 5);
-    const hide = (l: number) => (scores: Tensor) => {
+      const scores = gateScores({ out, bias }, gateProjections({ project }, prompt)).arraySync() as number[][];
+      dispose();
+      gone += scores.flat().filter((score) => score < 0).length;
       const hidden = tf.buffer([1, 6, LENGTH, LENGTH], "float32");
       for (let h = 0; h < 6; h++)
-        for (let q = PROMPT; q < LENGTH; q++)
-          for (let k = 0; k < PROMPT; k++) if (flags[l]![k]![Math.floor(h / 3)]! < 0) hidden.set(-1e30, 0, h, q, k);
-      return tf.add(scores, hidden.toTensor());
-    };
-    const hooks = [0, 1].map((l) => [`blocks.${l}.attn.hook_attn_scores`, hide(l)] as const);
+        for (let k = 0; k < PROMPT; k++)
+          for (let q = prefill === "dense" ? PROMPT : k + 1; q < LENGTH; q++)
+            if (scores[k]![Math.floor(h / 3)]! < 0) hidden.set(-1e30, 0, h, q, k);
+      hooks.push([`blocks.${l}.attn.hook_attn_scores`, (all) => tf.add(all, hidden.toTensor())]);
+    }
+    expect(gone).toBeGreaterThan(5);
+    expect(gone).toBeLessThan(2 * 2 * PROMPT - 5);
     const { resid } = forward(model, { tokens: [ids!], logitsAt: "none" }, { hooks });
-    const { end, back } = await lossOf(gates);
+    const { end, back } = await lossOf(gates, flaggedAttention({ ...settings, prefill }));
     expect(maxDifference(tf.reshape(end, resid.shape), resid)).toBeLessThan(1e-4);
     tf.dispose([gates, end, back]);
+  });
+
+  it("is the softmax over what stays where all attention was on what goes, with a gradient", () => {
+    const [T, D] = [4, 8];
+    const config = smallConfig({ n_heads: 1, n_key_value_heads: 1, d_head: D, attn_scale: 1 });
+    const first = [400, ...new Array<number>(T - 1).fill(0)]; // a sink, far above all others
+    const k = tf.tensor4d(first.map((x) => [[x, ...new Array<number>(D - 1).fill(0)]]).flat(2), [1, T, 1, D]);
+    const q = tf.tensor4d(Array.from({ length: T }, () => [1, ...new Array<number>(D - 1).fill(0)]).flat(), [
+      1,
+      T,
+      1,
+      D,
+    ]);
+    const v = tf.randomNormal([1, T, 1, D], 0, 1, "float32", 3);
+    const stream = tf.tensor([first.map((x) => [x, 1])]); // [1, tokens, 2]
+    const [position, valid] = [tf.range(0, T).reshape([T, 1]), tf.ones([T, 1])];
+    const inputs = { stream, q, k, v, position, valid, prompt: tf.ones([T]) };
+    // A value per token that tells the first from the others, which the flags let go.
+    const gates = [tf.zeros([3, 2]), tf.zeros([1, 1]), tf.tensor1d([-1])];
+    const attention = flaggedAttention({ threshold: 0.5, retention: 0, weight: 0, prefill: "masked" });
+    const z = attention.attend(inputs, gates, config).z;
+    // Everything goes: each token sees itself alone, whatever the first one's score.
+    expect(maxDifference(tf.reshape(z, v.shape), v)).toBeLessThan(1e-6);
+    const back = tf.grad((bias: Tensor) => tf.sum(attention.attend(inputs, [gates[0]!, gates[1]!, bias], config).z));
+    expect(Number.isFinite(back(gates[2]!).dataSync()[0])).toBe(true);
+    tf.dispose([k, q, v, stream, position, valid, inputs.prompt, gates, z]);
   });
 
   it("has the penalty's gradient that differences have, where the loss does not change with the gates", async () => {

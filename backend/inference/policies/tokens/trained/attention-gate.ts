@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
+import { PREFILLS } from "../../../../common/words.ts";
 import { gateProjections, gateScores } from "../../../../heads/attention-gate.ts";
 import type { GatesFile } from "../../../../heads/gate-files.ts";
 import { tf } from "../../../../runtime/tf.ts";
@@ -16,13 +17,17 @@ export const attentionGate = tokenPolicy({
   title: "Tokens that a trained gate flags",
   description:
     "In front of each layer a small attention over the whole prompt, trained once for the model, gives every token a number for each KV head. From the threshold on it stays, " +
-    "so that the gates say how much goes; with a ratio or a budget the best stay instead. The prompt's last token always stays.",
+    "so that the gates say how much goes; with a ratio or a budget the best stay instead. What goes is unseen by later tokens of the prompt too. Its last token always stays.",
   source: "Zeng et al. 2024, In-context KV-Cache Eviction for LLMs via Attention-Gate",
   parameters: z.object({
     ...budgetParameters,
     ratio: budgetParameters.ratio.describe("share of the prompt's tokens that goes, instead of the gates' own"),
     gates: gatesParameter,
     threshold: z.number().gt(0).lt(1).default(THRESHOLD).describe("value of a gate from which on a token stays"),
+    prefill: z
+      .enum(PREFILLS)
+      .default("masked")
+      .describe("whether what goes is unseen by later tokens of the prompt too, or only by those behind it"),
   }),
   whole: true,
   decides: () => true,
@@ -36,6 +41,7 @@ export const attentionGate = tokenPolicy({
       bias: [G],
     }));
   },
+  inPrompt: ({ prefill }) => prefill === "masked",
   queries: () => ({ of: "all", stream: true }),
   /** Queries, keys and values of the gate's own attention [tokens, 3 width]. */
   observe({ layer, stream, prepared }, state) {

@@ -14,12 +14,19 @@ export const locret = tokenPolicy({
   title: "Keys that a trained head foretells",
   description:
     "A small network a layer, trained once for the model, foretells from each token's query, key and value the largest attention logit that its key will receive. " +
-    "Each KV head keeps the keys of the highest, and the last `stabilizers`. Chosen once, at the end of the prompt, not part by part as in the paper.",
+    "The prompt is read in parts; behind each of them every KV head keeps the keys of the highest, and the last `stabilizers`, so that later parts see no others.",
   source: "Huang et al. 2024, Locret: Enhancing Eviction in Long-Context LLM Inference with Trained Retaining Heads",
   parameters: z.object({
     ...budgetParameters,
     heads: gatesParameter,
-    stabilizers: z.int().min(0).default(64).describe("last tokens of the prompt that always stay (Locret: 2500)"),
+    stabilizers: z.int().min(0).default(64).describe("last tokens of each part that always stay (Locret: 2500)"),
+    part: z
+      .int()
+      .min(1)
+      .default(256)
+      .describe(
+        "tokens of the parts in which the prompt is read (Locret: 3072); from its length on it is cut once, at its end",
+      ),
   }),
   whole: true,
   prepare: ({ heads }) => trainedGates(heads, "locret", "heads"),
@@ -32,6 +39,7 @@ export const locret = tokenPolicy({
     }));
   },
   least: ({ stabilizers }) => stabilizers + 1,
+  part: ({ part }) => part,
   queries: () => ({ of: "all", unrotated: true }),
   observe(view, state) {
     const own = foretold(view);

@@ -77,7 +77,7 @@ describe("attention-gate", () => {
     "keeps what its gates put at the threshold or above, and the last of %i tokens",
     async (length) => {
       const tokens = randomTokens(1, length, 96, 8)[0]!;
-      const policies = [{ name: "attention-gate", params: { gates, threshold: 0.4 } }];
+      const policies = [{ name: "attention-gate", params: { gates, threshold: 0.4, prefill: "dense" } }];
       const { cache, policies: used } = await generate(model, { tokens, policies, maxTokens: 1, stop: [] });
       const values = gatesOn(tokens);
       cache.kept!.forEach((layer, l) => {
@@ -97,7 +97,7 @@ describe("attention-gate", () => {
 
   it("keeps the best where a budget is given", async () => {
     const tokens = randomTokens(1, 50, 96, 8)[0]!;
-    const policies = [{ name: "attention-gate", params: { gates, budget: 11 } }];
+    const policies = [{ name: "attention-gate", params: { gates, budget: 11, prefill: "dense" } }];
     const { cache } = await generate(model, { tokens, policies, maxTokens: 1, stop: [] });
     const best = gatesOn(tokens).map((layer) =>
       layer.map((row) => {
@@ -112,6 +112,16 @@ describe("attention-gate", () => {
       }),
     );
     expect(cache.kept).toEqual(best);
+  });
+
+  it("is refused beside a policy for blocks, unless the prompt sees itself whole", async () => {
+    const tokens = randomTokens(1, 50, 96, 8)[0]!;
+    const refused = (params: object) => {
+      const own = { name: "attention-gate", params: { gates, ...params } };
+      return generate(model, { tokens, policies: [own, { name: "a-shape", params: {} }], maxTokens: 1 });
+    };
+    expect(await errorOf(refused({}))).toMatchObject({ kind: "usage", field: "policies" });
+    expect((await refused({ prefill: "dense" })).ids).toHaveLength(1);
   });
 
   it("says which command makes its gates", async () => {

@@ -65,10 +65,10 @@ function foretold(tokens: readonly number[]): number[][][] {
 
 describe("locret", () => {
   it.each([60, 700])(
-    "keeps the keys that the trained heads put highest, and the last ones, of %i tokens",
+    "in one part keeps the keys that the trained heads put highest, and the last ones, of %i tokens",
     async (length) => {
       const tokens = randomTokens(1, length, 96, 8)[0]!;
-      const policies = [{ name: "locret", params: { heads, budget: 20, stabilizers: 5 } }];
+      const policies = [{ name: "locret", params: { heads, budget: 20, stabilizers: 5, part: length } }];
       const { cache } = await generate(model, { tokens, policies, maxTokens: 1, stop: [] });
       const best = foretold(tokens).map((layer) =>
         layer.map((scores) => {
@@ -97,6 +97,22 @@ describe("locret", () => {
     const shallow = { ...gates.about, model: { ...gates.about.model, layers: 3 } };
     await writeGates(other, { ...gates, about: shallow });
     expect(await refused({ heads: other })).toMatchObject({ kind: "mismatch" });
+  });
+
+  it("reads in parts whoever sees its steps, and refuses to show activations of all", async () => {
+    const tokens = randomTokens(1, 300, 96, 8)[0]!;
+    const policies = [{ name: "locret", params: { heads, budget: 20, stabilizers: 5, part: 64 } }];
+    const seen: number[] = [];
+    const onStep = ({ lengths }: { lengths: readonly number[] }) => void seen.push(lengths[0]!);
+    const watched = await generate(model, { tokens, policies, maxTokens: 1, stop: [], onStep });
+    expect(seen).toEqual([300 % 64]); // the last part
+    const { cache } = await generate(model, { tokens, policies, maxTokens: 1, stop: [] });
+    expect(watched.cache.kept).toEqual(cache.kept);
+    expect(cache.kept!.flat().every((positions) => positions.length === 20)).toBe(true);
+    const forward = { names: ["blocks.0.attn.hook_q"] };
+    const error = await errorOf(generate(model, { tokens, policies, maxTokens: 1, forward }));
+    expect(error).toMatchObject({ kind: "usage", field: ["policies", "forward"] });
+    expect(error.message).toMatch(/parts of 64 tokens.*all 300/);
   });
 
   it("is refused where KV heads stream, since it looks at all of a layer", async () => {
