@@ -5,7 +5,7 @@ import type { RunOptions } from "../backend/inference/run/options.ts";
 import type { Model } from "../backend/models/model.ts";
 import { type Haystack, haystackFor } from "./haystack.ts";
 
-export interface NeedleAnswerOptions extends Pick<RunOptions, "cache" | "activations"> {
+export interface NeedleAnswerOptions extends Pick<RunOptions, "cache" | "activations" | "policies" | "prefill"> {
   /** Its streaming heads keep the mask's sink and recent tokens only; default all heads are full. */
   mask?: HeadMask | undefined;
   /** Most tokens of the answer; default 12, without a tokenizer as many as the answer has. */
@@ -28,8 +28,12 @@ export async function answerNeedle(
   question: Haystack,
   { maxTokens, ...run }: NeedleAnswerOptions = {},
 ): Promise<NeedleAnswer> {
+  // The prompt's last token is read on what is left, so that no token of the answer is foretold by what was dropped.
+  const less = run.mask !== undefined || (run.policies ?? []).length > 0;
+  const end = less ? question.ids.length - 1 : question.ids.length;
   const { text, ids, cache, prefillMs, decodeMsPerToken } = await generate(model, {
-    tokens: question.ids,
+    tokens: question.ids.slice(0, end),
+    lead: question.ids.slice(end),
     maxTokens: answerTokens(model, question, maxTokens),
     ...run,
   });
@@ -53,14 +57,15 @@ export interface NeedleOptions extends Omit<NeedleAnswerOptions, "onToken"> {
 }
 
 /**
- * Needle questions at every length and depth, with all heads full and, where a mask is given, with it.
+ * Needle questions at every length and depth, with everything held and read and, where a mask or policies are given, with these.
  * @returns trials by length, then depth, then needle
  * @throws HeadscopeError before anything is computed for a length too short for its question
  * @see Kamradt 2023, needle in a haystack; Xiao et al. 2024, DuoAttention, for the masks
  */
 export async function needleTest(model: Model, options: NeedleOptions): Promise<NeedleTrial[]> {
-  const { lengths, depths, needles = 1, seed = 0, mask, progress, onTrial } = options;
-  const { maxTokens, cache, activations, signal } = options;
+  const { lengths, depths, needles = 1, seed = 0, progress, onTrial } = options;
+  const { mask, prefill, policies = [], maxTokens, cache, activations, signal } = options;
+  const less = mask !== undefined || policies.length > 0 ? { mask, prefill: mask && prefill, policies } : undefined;
   const questions = lengths.flatMap((length) =>
     depths.flatMap((depth) =>
       Array.from({ length: needles }, (_, needle) => ({
@@ -71,18 +76,18 @@ export async function needleTest(model: Model, options: NeedleOptions): Promise<
       })),
     ),
   );
-  const answers = questions.length * (mask ? 2 : 1);
+  const answers = questions.length * (less ? 2 : 1);
   let done = 0;
-  const ask = async (question: Haystack, mask?: HeadMask): Promise<NeedleAnswer> => {
+  const ask = async (question: Haystack, run: NeedleAnswerOptions = {}): Promise<NeedleAnswer> => {
     progress?.(done, answers, "needle questions");
-    const answer = await answerNeedle(model, question, { mask, maxTokens, cache, activations, signal });
+    const answer = await answerNeedle(model, question, { ...run, maxTokens, cache, activations, signal });
     progress?.(++done, answers, "needle questions");
     return answer;
   };
   const trials: NeedleTrial[] = [];
   for (const { question, ...place } of questions) {
     const full = await ask(question);
-    const masked = mask && (await ask(question, mask));
+    const masked = less && (await ask(question, less));
     const { question: text, answer: expected } = question;
     trials.push({ ...place, question: text, expected, full, masked });
     onTrial?.(trials.at(-1)!);

@@ -28,7 +28,7 @@ export interface AskedCase {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What stands before an answer, and the part of the prompt that a prefix holds. */
+/** Prompt and lead before an answer, and the part of the prompt that a prefix holds. */
 interface Place extends SplitPrompt {
   readonly prefix: Prefix | undefined;
 }
@@ -153,7 +153,7 @@ async function answerText(model: Model, asked: AskedQuestion, run: Beginning["ru
   };
 }
 
-/** What is scored of a question, at its place. */
+/** Options that score the tokens of a question at its place. */
 function foretold({ drawn, number, place, signal }: AskedQuestion, run: Beginning["run"]): ForetellOptions {
   const { prompt: tokens, lead, prefix } = place;
   return { ...run, tokens, lead, prefix, scored: drawn.prompt.questions[number]!.scored, signal };

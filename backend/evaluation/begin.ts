@@ -47,8 +47,8 @@ export function beginShared(read: SharedRead, { choice }: PlannedPoint, { contex
 }
 
 /**
- * Begins with a read of the policy's own. What a policy for reads has learnt of a prompt, and tokens that wait before layers, do not outlive a run: for a single
- * question it reads with the answer, and again for the loss.
+ * Begins with a read of the policy's own. Neither what a policy for reads has learnt of a prompt nor tokens that wait before layers
+ * outlive a run: for a single question such a policy reads with the answer, and again for the loss.
  */
 export async function beginAlone(model: Model, point: PlannedPoint, prompt: FirstPrompt): Promise<Beginning> {
   const { tokens, mode, cache, signal } = prompt;

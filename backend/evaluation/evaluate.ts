@@ -55,7 +55,7 @@ export async function evaluate(base: Model, options: EvaluateOptions): Promise<P
   checkPlan(plan, base);
   const { interventions } = plan.settings;
   if (interventions.length === 0) return evaluatePlan(base, plan, options);
-  const { model, dispose } = intervenedModel(base, interventions as Intervention[]);
+  const { model, dispose } = intervenedModel(base, interventions as unknown as Intervention[]);
   try {
     return await evaluatePlan(model, plan, options);
   } finally {

@@ -8,7 +8,7 @@ import { type ChoiceOptions, Continuation, type TokenListener } from "./continua
 import { checkContextAware } from "./decoding/context-aware.ts";
 import { Forwards } from "./forwards.ts";
 import { continueAll, type Generation } from "./generation.ts";
-import { choosePolicies } from "./policies/choice.ts";
+import { choosePolicies, refuseTwoMasks } from "./policies/choice.ts";
 import { Prefix } from "./prefix.ts";
 import { readPrompts } from "./reading.ts";
 import { checkLeaves } from "./run/checks.ts";
@@ -164,11 +164,7 @@ export async function readPrefix(model: Model, options: ReadPrefixOptions): Prom
 async function checked({ policies = [], ...options }: RunOptions): Promise<CheckedRun> {
   const choice = await choosePolicies(policies);
   if (!choice.heads) return { ...options, choice };
-  if (options.mask !== undefined)
-    throw new HeadscopeError("usage", "a mask and a policy both choose the heads that keep everything", {
-      remedy: "give the mask to the policy, as mask=FILE, or leave one of them out",
-      field: ["mask", "policies"],
-    });
+  refuseTwoMasks(options.mask, choice);
   const { mask, prefill } = choice.heads;
   return { ...options, mask, prefill, choice };
 }

@@ -22,12 +22,7 @@ import {
   readPrefix,
 } from "../../inference/generate.ts";
 import type { Generation } from "../../inference/generation.ts";
-import {
-  choosePolicies,
-  type PolicyChoice,
-  type PolicyRequest,
-  type UsedPolicy,
-} from "../../inference/policies/choice.ts";
+import { choosePolicies, type PolicyChoice, type UsedPolicy } from "../../inference/policies/choice.ts";
 import { policies as registered } from "../../inference/policies/index.ts";
 import { checkSuits } from "../../inference/policies/suits.ts";
 import type { Prefix } from "../../inference/prefix.ts";
@@ -40,7 +35,7 @@ import { requireTokenizer } from "../../models/tokens.ts";
 import { output } from "../../setup/terminal.mjs";
 import type { Context } from "../context.ts";
 import { readInterventions } from "../inputs/case-files.ts";
-import { ownedParameters } from "../inputs/owned-parameters.ts";
+import { policiesOf } from "../inputs/policies.ts";
 import { type TokenizedModel, tokensOf } from "../inputs/tokens.ts";
 import { descriptionOf, withModel } from "../model.ts";
 import type { InferenceOptions, ModelOptions, TokenOptions } from "../options.ts";
@@ -267,13 +262,6 @@ async function continueSeveral(
 async function changesOf(model: Model, { ablate, interventions }: GenerateCommandOptions): Promise<Intervention[]> {
   const heads = ablate === undefined ? [] : await parseHeads(ablate, headModel(model));
   return [...zeroHeads(heads), ...(interventions === undefined ? [] : await readInterventions(interventions))];
-}
-
-/** The policies of a command line, each with its parameters. @throws HeadscopeError `usage` for a parameter of no policy */
-function policiesOf({ policy: names = [], param = [] }: GenerateCommandOptions): PolicyRequest[] {
-  if (names.length === 0) return [];
-  const params = ownedParameters(param, names, names.length === 1 ? names[0] : undefined);
-  return names.map((name) => ({ name, params: params.get(name)! }));
 }
 
 /** True of a policy that acts on new tokens behind a prompt that was read under it. */

@@ -48,6 +48,6 @@ export const needleTrial = z.object({
   question: z.string(),
   expected: z.string(),
   full: needleAnswer,
-  masked: needleAnswer.optional().describe("absent without a mask"),
+  masked: needleAnswer.optional().describe("with the mask and the policies; absent without either"),
 });
 export type NeedleTrial = Data<typeof needleTrial>;

@@ -1,5 +1,6 @@
 import { registry } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import type { HeadMask } from "../../common/heads/mask.ts";
 import { checkOptions, type Rules } from "../../common/options.ts";
 import { counted } from "../../common/text.ts";
 import { CHOOSES, RATIO } from "../../common/words.ts";
@@ -234,4 +235,13 @@ export function checkPrompt({ policy, params }: TokenChoice, tokens: number): vo
       field: ["ratio", "budget"],
     },
   );
+}
+
+/** Insists that heads are chosen once. @throws HeadscopeError (usage) for a mask beside a policy that chooses heads */
+export function refuseTwoMasks(mask: HeadMask | undefined, { heads }: PolicyChoice): void {
+  if (mask === undefined || !heads) return;
+  throw new HeadscopeError("usage", "a mask and a policy both choose the heads that keep everything", {
+    remedy: "give the mask to the policy, as mask=FILE, or leave one of them out",
+    field: ["mask", "policies"],
+  });
 }

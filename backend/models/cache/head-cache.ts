@@ -288,7 +288,7 @@ export class HeadCache {
     this.#pages[number] = coded;
   }
 
-  /** The same, ascending: those whose keys are pruned (undefined where none are held so), and those whose keys have all channels. */
+  /** The positions held after `length` tokens, ascending: of pruned keys (undefined where none are held so), and of keys of all channels. */
   positionsByForm(length: number): { pruned: number[] | undefined; whole: number[] } {
     const whole = positionsOf(this.#runs(length)).sort((a, b) => a - b);
     return { pruned: this.#pruned ? positionsOf(this.#pruned.#kept) : undefined, whole };
@@ -356,6 +356,7 @@ export class HeadCache {
    * @throws HeadscopeError (usage) for a position that it holds, and a streaming head
    */
   admit(length: number, positions: readonly number[]): void {
+    this.#widen(this.#placed);
     const before = this.#ascending(this.#placed);
     const used = countIn(before);
     const { runs, present } = withPositions(before, positions, used);

@@ -18,7 +18,7 @@ export interface Masking {
 export function generateCommand(
   request: GenerateRequest,
   masking: Masking | undefined,
-  { prefill, policies }: { prefill: "masked" | "dense"; policies: NonNullable<GenerateRequest["policies"]> },
+  { prefill, policies }: Held,
 ): string {
   const { streams, file, ablated } = masking ?? { streams: false, ablated: [] };
   const options = {
@@ -33,16 +33,7 @@ export function generateCommand(
   const generate = (mask?: string) => {
     if (policies.length === 0)
       return promptCommand("generate", request, { ...options, mask, param: parameterPairs(mask ? dense : {}) }, "\n");
-    // Beside others the mask is a policy too: a bare parameter would not say whose it is.
-    const heads = mask === undefined ? [] : [{ name: "duo-attention", params: { mask, ...dense } }];
-    const all = [...heads, ...policies];
-    const param = all.flatMap(({ name, params = {} }) => parameterPairs(params).map((pair) => `${name}.${pair}`));
-    return promptCommand(
-      "generate",
-      request,
-      { ...options, policy: all.map(({ name }) => name).join(","), param },
-      "\n",
-    );
+    return promptCommand("generate", request, { ...options, ...heldFlags(mask, { prefill, policies }, true) }, "\n");
   };
   return streams ? withMask(file!, generate) : generate();
 }
@@ -57,18 +48,37 @@ export interface NeedleAsk {
   readonly seed: number;
 }
 
-export function needleCommand({ model, lengths, depths, needles, maxTokens, seed }: NeedleAsk, file: MaskFile): string {
-  return withMask(file, (mask) =>
+export function needleCommand(
+  { model, lengths, depths, needles, maxTokens, seed }: NeedleAsk,
+  file: MaskFile | undefined,
+  { prefill, policies }: Held = { prefill: "masked", policies: [] },
+): string {
+  const line = (mask?: string) =>
     command(["needle"], {
       model,
-      mask,
+      ...heldFlags(mask, { prefill, policies }, prefill === "dense"),
       lengths: lengths.join(","),
       depths: depths.join(","),
       needles,
       "max-tokens": maxTokens,
       seed: seed || undefined,
-    }),
-  );
+    });
+  return file ? withMask(file, line) : line();
+}
+
+/** A choice of what is held beside a mask, and the reach of the mask's windows. */
+export interface Held {
+  readonly prefill: "masked" | "dense";
+  readonly policies: NonNullable<GenerateRequest["policies"]>;
+}
+
+/** Flags of a mask and of policies. @param asPolicy true where the mask is to be one too: a bare parameter would not say whose it is */
+function heldFlags(mask: string | undefined, { prefill, policies }: Held, asPolicy: boolean) {
+  if (policies.length === 0 && !asPolicy) return { mask };
+  const dense = prefill === "dense" ? { prefill } : {};
+  const all = [...(mask === undefined ? [] : [{ name: "duo-attention", params: { mask, ...dense } }]), ...policies];
+  const param = all.flatMap(({ name, params = {} }) => parameterPairs(params).map((pair) => `${name}.${pair}`));
+  return { policy: all.map(({ name }) => name).join(",") || undefined, param };
 }
 
 /** The line that finds the smallest mask that answers. */

@@ -209,6 +209,15 @@ describe("the command behind it", () => {
     );
   });
 
+  it("asks needle questions under policies, beside which the mask is one", () => {
+    const ask = { model: "m", lengths: [512], depths: [0.5], needles: 1, maxTokens: 12, seed: 0 };
+    const held = { prefill: "dense" as const, policies: [{ name: "snapkv", params: { ratio: "0.75" } }] };
+    expect(needleCommand(ask, { file: "a.json" }, held)).toBe(
+      "npx headscope needle --model m --policy duo-attention,snapkv --param duo-attention.mask=a.json --param duo-attention.prefill=dense --param snapkv.ratio=0.75 --lengths 512 --depths 0.5 --needles 1 --max-tokens 12",
+    );
+    expect(needleCommand(ask, undefined, { ...held, prefill: "masked" })).toContain("--policy snapkv --param snapkv");
+  });
+
   it("exports scores, a mask's file, or heads that are in no file", () => {
     const format = (name: string, output: "file" | "folder", needsCheckpoint = false) =>
       ({ name, output, needsCheckpoint }) as ExportFormat;

@@ -150,7 +150,10 @@ describe("each policy that needs no file", () => {
     const each = drawn(0, TASK, SHORT);
     const { scored } = each.prompt.questions[0]!;
     const { lead, ...rest } = answerOptions(each);
-    for (const point of points) {
+    const wayOf = ({ policies: [own] }: EvaluatedPoint) =>
+      own && [policies.get(own.name).chooses, own.params["when"], policies.get(own.name).chooses === "reads" && own.name].join(" "); // biome-ignore format: one key
+    const oneEach = new Map(points.map((point) => [wayOf(point), point]));
+    for (const point of oneEach.values()) {
       const losses = [];
       for (const [i, id] of scored.entries()) {
         const known = [...lead, ...scored.slice(0, i)];

@@ -1,10 +1,11 @@
 import { z } from "zod";
 import { HeadscopeError } from "../../../common/errors.ts";
+import { RATIO } from "../../../common/words.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { patternOf } from "../attention.ts";
 import { shareOrTokens } from "../budget.ts";
 import type { PruningPolicy } from "../kinds/inputs.ts";
-import { budgetParameters, RATIO, refuseBoth, share } from "../kinds/parameters.ts";
+import { budgetParameters, refuseBoth, share } from "../kinds/parameters.ts";
 
 /** Depths at which tokens are left out, unless told otherwise. */
 const DEPTHS = [1 / 4, 1 / 2, 3 / 4];

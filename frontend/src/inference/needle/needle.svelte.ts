@@ -1,5 +1,4 @@
 import type { JobSummary } from "../../../../backend/common/api/jobs.ts";
-import type { HeadMask } from "../../../../backend/common/heads/mask.ts";
 import { isActive } from "../../../../backend/common/words.ts";
 import type { JobResults } from "../../../../backend/jobs/kinds/index.ts";
 import { get } from "../../api/client.ts";
@@ -8,8 +7,10 @@ import { Answer } from "../../state/answer.svelte.ts";
 import { number, text } from "../../state/codecs.ts";
 import { urlParam } from "../../state/url.svelte.ts";
 import { workspace } from "../../state/workspace.svelte.ts";
-import type { NeedleAsk } from "../commands.ts";
-import { maskState } from "../mask/maskState.svelte.ts";
+import type { Held, NeedleAsk } from "../commands.ts";
+import { less } from "../less.svelte.ts";
+import { policyState } from "../policies/policies.svelte.ts";
+import { settings } from "../text/generation.svelte.ts";
 import { defaultLengths, depthsProblem, lengthsProblem, offeredLengths, readNumbers } from "./needle.ts";
 
 type Needles = JobResults["needle"];
@@ -29,19 +30,19 @@ export const needleParams = {
 /** The cell whose answers are shown alone, "LENGTH DEPTH"; "" for all. */
 export const cellParam = urlParam("needle-cell", text());
 
-/** Needle questions in long texts, with all heads full and with the mask: a job, and its answers. */
+/** Needle questions in long texts, with everything held and read and with the mask and policies chosen: a job, and its answers. */
 class NeedleTest {
   readonly action = new JobAction();
   /** The answers of a job whose summary does not carry them. */
   readonly read = new Answer<JobSummary>();
-  /** Masks that were tested in this session, by job. */
-  #masks = $state.raw<ReadonlyMap<number, string>>(new Map());
+  /** Masks and policies that were tested in this session, by job. */
+  #tested = $state.raw<ReadonlyMap<number, string>>(new Map());
 
   readonly context = $derived(workspace.info.value?.config.n_ctx ?? 0);
   readonly offered = $derived(offeredLengths(this.context));
   readonly lengths = $derived(
     needleParams.lengths.value === ""
-      ? defaultLengths(this.offered, maskState.mask)
+      ? defaultLengths(this.offered, less.mask)
       : readNumbers(needleParams.lengths.value),
   );
   readonly depths = $derived(readNumbers(needleParams.depths.value));
@@ -72,28 +73,42 @@ class NeedleTest {
     return result?.model === workspace.info.value?.ref ? result : undefined;
   });
 
-  /** Says whether the answers that are shown were given with this mask; undefined where that is not known. */
-  sameMask(mask: HeadMask | undefined): boolean | undefined {
-    const tested = this.job === undefined ? undefined : this.#masks.get(this.job.id);
-    return tested === undefined ? undefined : tested === key(mask);
-  }
+  /** The policies chosen beside the mask, and the reach of its windows. */
+  readonly held: Held = $derived({ prefill: settings.prefill.value, policies: policyState.requests });
+  readonly #key = $derived(keyOf(less.mask, this.held));
 
-  /** The request; undefined while it cannot be: without a mask, or with numbers that make no sense. */
+  /** Says whether the answers that are shown were given with what is chosen now; undefined where that is not known. */
+  readonly same = $derived.by((): boolean | undefined => {
+    const tested = this.job === undefined ? undefined : this.#tested.get(this.job.id);
+    return tested === undefined ? undefined : tested === this.#key;
+  });
+
+  /** Why nothing can be asked, and what to do. */
+  readonly refused = $derived.by(() => {
+    if (less.mask === undefined && this.held.policies.length === 0)
+      return "Choose heads in step 1 or a policy in step 2 first.";
+    if (policyState.wrong) return "A parameter of step 2 can't be.";
+    return this.lengthsProblem ?? this.depthsProblem;
+  });
+
+  /** The request; undefined while it cannot be: with nothing chosen, or with numbers that make no sense. */
   readonly request = $derived.by((): NeedleAsk | undefined => {
     const { lengths, depths, maxTokens } = this;
-    if (maskState.mask === undefined || lengths === undefined || depths === undefined) return undefined;
-    if (this.lengthsProblem !== undefined || this.depthsProblem !== undefined) return undefined;
+    if (this.refused !== undefined || lengths === undefined || depths === undefined) return undefined;
     const { needles, seed } = needleParams;
     return { model: workspace.model, lengths, depths, needles: needles.value, maxTokens, seed: seed.value };
   });
 
   async start(): Promise<void> {
-    const { request } = this;
-    const { mask } = maskState;
-    if (request === undefined || mask === undefined) return;
-    const job = await this.action.start({ kind: "needle", mask, ...request });
+    const { request, held } = this;
+    const { mask } = less;
+    if (request === undefined) return;
+    const key = this.#key;
+    const heads = mask ? { mask, prefill: held.prefill } : {};
+    const policies = held.policies.length > 0 ? { policies: held.policies } : {};
+    const job = await this.action.start({ kind: "needle", ...heads, ...policies, ...request });
     if (job === undefined) return;
-    this.#masks = new Map([...this.#masks, [job.id, key(mask)]]);
+    this.#tested = new Map([...this.#tested, [job.id, key]]);
     jobParam.value = job.id;
   }
 
@@ -104,8 +119,8 @@ class NeedleTest {
   }
 }
 
-function key(mask: HeadMask | undefined): string {
-  return JSON.stringify([mask?.kvHeads, mask?.heads, mask?.sink, mask?.recent]);
+function keyOf(mask: typeof less.mask, { prefill, policies }: Held): string {
+  return JSON.stringify([mask?.kvHeads, mask?.heads, mask?.sink, mask?.recent, mask && prefill, policies]);
 }
 
 export const needle = new NeedleTest();
