@@ -1,6 +1,6 @@
 import type { CacheKind, EvaluationMode } from "../common/words.ts";
 import { readPrefix } from "../inference/generate.ts";
-import type { PolicyChoice, PolicyRequest } from "../inference/policies/choice.ts";
+import { type PolicyChoice, type PolicyRequest, pruningOf } from "../inference/policies/choice.ts";
 import { policies as registered } from "../inference/policies/index.ts";
 import { Prefix } from "../inference/prefix.ts";
 import type { RunOptions } from "../inference/run/options.ts";
@@ -47,13 +47,13 @@ export function beginShared(read: SharedRead, { choice }: PlannedPoint, { contex
 }
 
 /**
- * Begins with a read of the policy's own. What a policy for reads has learnt of a prompt does not outlive a run: for a single
- * question it reads with the answer, and again for the loss.
+ * Begins with a read of the policy's own. Neither what a policy for reads has learnt of a prompt nor tokens that wait before layers
+ * outlive a run: for a single question such a policy reads with the answer, and again for the loss.
  */
 export async function beginAlone(model: Model, point: PlannedPoint, prompt: FirstPrompt): Promise<Beginning> {
   const { tokens, mode, cache, signal } = prompt;
   const { requests: policies } = point;
-  if (mode === "single" && point.choice.reads?.policy.inPrompt)
+  if (mode === "single" && (point.choice.reads?.policy.inPrompt || pruningOf(point.choice)))
     return { run: { policies, cache }, ms: 0, shared: false };
   const began = performance.now();
   const prefix = await readPrefix(model, { tokens, policies, cache, signal });

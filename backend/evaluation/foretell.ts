@@ -46,7 +46,7 @@ export async function foretell(model: Model, options: ForetellOptions): Promise<
   try {
     const [read] = await readPrompts(forwards, [sequence], prefix?.logits);
     cache = forwards.cut(read!.cache);
-    forwards.policies.condense([sequence], cache);
+    await forwards.policies.condense([sequence], cache, forwards.turn);
     const prefillMs = performance.now() - began;
     const before = [...lead, ...scored.slice(0, -1)]; // the last token foretells nothing that is scored
     const logits = (await forwards.follow(sequence, cache, before)).slice(lead.length - 1);

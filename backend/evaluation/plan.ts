@@ -13,6 +13,7 @@ import {
   choosePolicies,
   type PolicyChoice,
   type PolicyRequest,
+  pruningOf,
 } from "../inference/policies/choice.ts";
 import { policies as registered } from "../inference/policies/index.ts";
 import type { Policy } from "../inference/policies/kinds/policy.ts";
@@ -231,7 +232,7 @@ function refuseGoingOn({ label, choice }: PlannedPoint, mode: EvaluationMode): v
       field: ["policies", "mode"],
     });
   if (when === "decode") throw refuse("lets tokens go as it writes", "give when=prefill");
-  if (choice.inputs) throw refuse("reads some of each prompt's tokens, at positions of their own", "leave it out");
+  if (pruningOf(choice)) throw refuse("lets tokens wait before layers, for this prompt alone", "leave it out");
   if (choice.form?.policy.channels) throw refuse("looks at the last queries of a whole prompt", "leave it out");
   if (rerotate && mode === "requests")
     throw refuse("numbers what stays anew, so that nothing leads back to the context", "give rerotate=false");

@@ -99,7 +99,7 @@ export class SharedRead {
     try {
       for (const end of partEnds(tokens.length, all)) {
         const ends = end === tokens.length;
-        const names = new Set(watchers.flatMap((watcher) => watcher.eviction.names(ends)));
+        const names = new Set(watchers.flatMap((watcher) => watcher.eviction.names(ends ? "end" : "part")));
         const input = {
           tokens: [tokens.slice(cache.lengths[0]!, end)],
           cache,

@@ -4,7 +4,7 @@ import { HeadscopeError } from "../common/errors.ts";
 import { parseDocument } from "../common/heads/document.ts";
 import { checkModel, headModel } from "../common/heads/model.ts";
 import { CACHE_KINDS } from "../common/words.ts";
-import { describeForm } from "../models/cache/forms/form.ts";
+import { type CacheForm, describeForm } from "../models/cache/forms/form.ts";
 import type { HeldBytes } from "../models/cache/head-cache.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import { outputWidth } from "../models/config.ts";
@@ -36,9 +36,13 @@ const aboutSchema = z.strictObject({
   changes: z.string(),
   /** Tokens that a new numbering of the positions has left out; the tokens at positions then stand beside keys and values. */
   skipped: z.int().min(1).optional(),
+  /** By layer and KV head, the channels that are left of keys that were pruned. */
+  channels: z.array(z.array(z.array(z.int().min(0)).min(1))).optional(),
 });
 
-const nameOf = (layer: number, head: number, part: keyof HeldBytes): string => `blocks.${layer}.kv.${head}.${part}`;
+type RowsPart = "keys" | "values" | "positions";
+const nameOf = (layer: number, head: number, part: RowsPart | `pruned.${RowsPart}` | "origins"): string =>
+  `blocks.${layer}.kv.${head}.${part}`;
 
 /**
  * Writes a prefix to a safetensors file, whole or not at all: keys and values as they are held, their positions, the tokens, and the
@@ -53,10 +57,7 @@ export async function saveCache(path: string, prefix: Prefix): Promise<void> {
       remedy: "give the interventions to readPrefix instead, which notes them",
     });
   const { model, tokens, logits, cache, changes } = prefix;
-  if (cache.form)
-    throw new HeadscopeError("unsupported", `a cache in ${describeForm(cache.form)} can't be saved`, {
-      remedy: "read the prefix without the policy for the form, and give it where you go on from the file",
-    });
+  checkSavable(cache.form);
   if (cache.summarises)
     throw new HeadscopeError("unsupported", "a cache with rows that stand for several tokens can't be saved", {
       remedy: "read the prefix without the policy that makes them, and give it where you go on from the file",
@@ -66,6 +67,7 @@ export async function saveCache(path: string, prefix: Prefix): Promise<void> {
   const about: z.input<typeof aboutSchema> = {
     ...{ format: CACHE_FORMAT, model, kind: cache.kind, windows, changes },
     ...(skipped > 0 ? { skipped } : {}),
+    channels: cache.channels(0),
   };
   const entries: [string, SafeTensor][] = [
     ["tokens", { dtype: "I32", shape: [tokens.length], data: Int32Array.from(tokens) }],
@@ -79,25 +81,43 @@ export async function saveCache(path: string, prefix: Prefix): Promise<void> {
   await writeFileAtomic(path, encodeSafetensors(Object.fromEntries(entries), { [ABOUT]: JSON.stringify(about) }));
 }
 
+/** Insists that a cache of a form can be saved. @throws HeadscopeError (unsupported) for codes, which no file holds */
+export function checkSavable(form: CacheForm | undefined): void {
+  if (!form) return;
+  throw new HeadscopeError("unsupported", `a cache in ${describeForm(form)} can't be saved`, {
+    remedy: "read the prefix without the policy for the form, and give it where you go on from the file",
+  });
+}
+
 /** A KV head as tensors. Its bytes are copied when they are written. */
 function entriesOf(cache: KvCache, layer: number, head: number): [string, SafeTensor][] {
-  const positions = cache.positions(layer, 0, head);
-  const { dtype, shape } = formOf(cache, positions.length);
+  const own = cache.head(layer, 0, head);
+  const { whole: positions, pruned } = own.positionsByForm(cache.lengths[0]!);
   let held: HeldBytes | undefined;
-  const part = (name: "keys" | "values"): SafeTensor => ({
-    dtype,
-    shape,
-    get data() {
-      held ??= cache.dump(layer, 0, head);
-      const bytes = held[name];
-      if (name === "values") held = undefined; // the last of the two to be written
-      return dtype === "U8" ? bytes : new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-    },
-  });
+  const last = pruned ? "pruned.values" : "values"; // to be written
+  const part = (name: "keys" | "values", of: "whole" | "pruned"): [string, SafeTensor] => {
+    const full = of === "whole" ? name : (`pruned.${name}` as const);
+    const rows = of === "whole" ? positions.length : pruned!.length;
+    const { dtype, shape } = formOf(cache, rows, name, of === "pruned" ? own.channels : undefined);
+    const tensor: SafeTensor = {
+      dtype,
+      shape,
+      get data() {
+        held ??= cache.dump(layer, 0, head);
+        const bytes = of === "whole" ? held[name] : held.pruned![name];
+        if (full === last) held = undefined;
+        return dtype === "U8" ? bytes : new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+      },
+    };
+    return [nameOf(layer, head, full), tensor];
+  };
   return [
-    [nameOf(layer, head, "keys"), part("keys")],
-    [nameOf(layer, head, "values"), part("values")],
+    part("keys", "whole"),
+    part("values", "whole"),
     [nameOf(layer, head, "positions"), whole(positions)],
+    ...(pruned
+      ? [part("keys", "pruned"), part("values", "pruned"), [nameOf(layer, head, "pruned.positions"), whole(pruned)]]
+      : []),
     ...(cache.seen[0] === cache.lengths[0]
       ? []
       : [[nameOf(layer, head, "origins"), whole(cache.head(layer, 0, head).renumbered)]]),
@@ -108,10 +128,15 @@ function whole(numbers: readonly number[]): SafeTensor {
   return { dtype: "I32", shape: [numbers.length], data: Int32Array.from(numbers) };
 }
 
-/** The form of rows in a file: numbers, or the bytes of what is held in fewer bits. */
-function formOf({ kind, storage }: KvCache, rows: number): { dtype: "F32" | "U8"; shape: number[] } {
-  if (kind === "f32") return { dtype: "F32", shape: [rows, storage.heldBytes / 4] };
-  return { dtype: "U8", shape: [rows, storage.heldBytes] };
+/** The form of rows in a file: numbers, or the bytes of what is held in fewer bits. @param channels of keys that are pruned */
+function formOf(
+  { kind, storage }: KvCache,
+  rows: number,
+  part: "keys" | "values",
+  channels: readonly number[] | undefined,
+): { dtype: "F32" | "U8"; shape: number[] } {
+  const bytes = (channels ? storage.ofChannels(channels) : storage).heldBytes[part];
+  return kind === "f32" ? { dtype: "F32", shape: [rows, bytes / 4] } : { dtype: "U8", shape: [rows, bytes] };
 }
 
 /**
@@ -131,6 +156,7 @@ export async function loadCache(path: string, model: Model): Promise<Prefix> {
     const [tokens, logits] = [await file.whole("tokens"), await file.floats("logits", outputWidth(model.config))];
     checkTokens(tokens, path, model);
     checkTable(about.windows, path, model);
+    checkChannels(about.channels, path, model);
     const { skipped = 0 } = about;
     const length = tokens.length - skipped;
     if (length < 1) throw corrupt(path, `of ${tokens.length} tokens ${skipped} are said to be left out`);
@@ -138,7 +164,10 @@ export async function loadCache(path: string, model: Model): Promise<Prefix> {
     cache = new KvCache(model.config, { kind: about.kind, windows });
     for (let layer = 0; layer < cache.layers; layer++)
       for (let head = 0; head < model.config.n_key_value_heads; head++)
-        await fill(cache, file, { layer, head, length, renumbered: skipped > 0 });
+        await fill(cache, file, {
+          ...{ layer, head, length, renumbered: skipped > 0 },
+          channels: about.channels?.[layer]?.[head],
+        });
     cache.advance(length);
     cache.skip(0, skipped);
     return new Prefix(model, { tokens, cache, logits, changes: about.changes });
@@ -169,21 +198,45 @@ function checkTokens(tokens: readonly number[], path: string, { config }: Model)
 
 function checkTable(table: readonly (readonly unknown[])[], path: string, { config }: Model): void {
   const fits = table.length === config.n_layers && table.every(({ length }) => length === config.n_key_value_heads);
-  if (!fits) throw corrupt(path, "its windows are not one for every KV head of every layer");
+  if (!fits) throw corrupt(path, "its tables are not of every KV head of every layer");
+}
+
+function checkChannels(table: z.output<typeof aboutSchema>["channels"], path: string, model: Model): void {
+  if (table === undefined) return;
+  checkTable(table, path, model);
+  const { d_head } = model.config;
+  const ascend = table.flat().every((list) => list.every((c, i) => c > (list[i - 1] ?? -1) && c < d_head));
+  if (!ascend) throw corrupt(path, "the channels that are left of its keys are none of a head's, or don't ascend");
+}
+
+/** A KV head of a file. */
+interface FileHead {
+  readonly layer: number;
+  readonly head: number;
+  /** Positions of the cache. */
+  readonly length: number;
+  readonly renumbered: boolean;
+  readonly channels: readonly number[] | undefined;
 }
 
 /** Puts a KV head's rows where the cache holds them. */
 async function fill(
   cache: KvCache,
   file: TensorFile,
-  { layer, head, length, renumbered }: { layer: number; head: number; length: number; renumbered: boolean },
+  { layer, head, length, renumbered, channels }: FileHead,
 ): Promise<void> {
-  const positions = await file.whole(nameOf(layer, head, "positions"));
-  const form = formOf(cache, positions.length);
-  const keys = await file.bytes(nameOf(layer, head, "keys"), form);
-  const values = await file.bytes(nameOf(layer, head, "values"), form);
+  const rows = async (before: "" | "pruned.") => {
+    const positions = await file.whole(nameOf(layer, head, `${before}positions`));
+    const part = (name: "keys" | "values") => {
+      const form = formOf(cache, positions.length, name, before ? channels : undefined);
+      return file.bytes(nameOf(layer, head, `${before}${name}`), form);
+    };
+    return { positions, keys: await part("keys"), values: await part("values") };
+  };
+  const own = await rows("");
+  const pruned = channels && file.has(nameOf(layer, head, "pruned.positions")) ? await rows("pruned.") : undefined;
   const origins = renumbered ? await file.whole(nameOf(layer, head, "origins")) : undefined;
-  if (!cache.restore(layer, head, length, { keys, values, positions, origins }))
+  if (!cache.restore(layer, head, length, { ...own, origins, channels, pruned }))
     throw corrupt(file.path, `layer ${layer}, KV head ${head} is said to hold positions that it can't`);
 }
 
@@ -197,6 +250,10 @@ class TensorFile {
     this.path = source.path;
     this.#source = source;
     this.#tensors = tensors;
+  }
+
+  has(name: string): boolean {
+    return this.#tensors.has(name);
   }
 
   /** Bytes of a tensor. @throws HeadscopeError (corrupt) where it is not there, or of another form */

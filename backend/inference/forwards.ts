@@ -167,6 +167,7 @@ export class Forwards {
     const { prompt } = sequence;
     const chosen = this.policies.choosesInputs(sequence, this.#requests);
     if (chosen) return this.step([sequence], cache, [chosen.map((place) => prompt[place]!)])[0]!;
+    if (this.policies.layerPruning(sequence)) return this.step([sequence], cache, [prompt])[0]!;
     const ends = this.#partEnds(sequence, cache.seen[0]!);
     for (const end of ends.slice(0, -1)) {
       const tokens = [prompt.slice(cache.seen[0]!, end)];
@@ -226,12 +227,17 @@ export class Forwards {
     tokens: readonly (readonly number[])[] | undefined,
     logitsAt: "last" | "all" = "last",
   ): Float32Array[][] {
+    const pruning = cache && this.policies.layerPruning(sequences[0]!);
+    if (pruning && sequences.length > 1)
+      // Each has tokens of its own in each layer.
+      return sequences.flatMap((each, r) => this.#logits([each], cache.rowOf(r), [tokens![r]!], logitsAt));
     const whole = ({ prompt, all }: Sequence): number[] => [...prompt, ...all];
     const input = cache
       ? { tokens: tokens!, cache }
       : { tokens: sequences.map(whole), ...(this.windows ? { windows: this.windows } : {}) };
     if (sequences[0]!.all.length > 0) this.policies.advance(sequences, cache);
-    const run = (options: ForwardOptions): ForwardResult => forward(this.#model, { ...input, logitsAt }, options);
+    const run = (options: ForwardOptions): ForwardResult =>
+      pruning ? pruning.run(tokens![0]!, cache, options) : forward(this.#model, { ...input, logitsAt }, options);
     const options = this.policies.requests(sequences, this.#requests, true);
     const result = cache ? this.policies.readPrompt(sequences, tokens!, options, run) : run(options);
     const [, positions, width] = result.logits!.shape as [number, number, number];

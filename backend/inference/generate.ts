@@ -11,6 +11,7 @@ import { continueAll, type Generation } from "./generation.ts";
 import { choosePolicies, refuseTwoMasks } from "./policies/choice.ts";
 import { Prefix } from "./prefix.ts";
 import { readPrompts } from "./reading.ts";
+import { checkLeaves } from "./run/checks.ts";
 import { type CheckedRun, RUN_OPTIONS, type RunOptions, type StepListener } from "./run/options.ts";
 
 /** A prompt: token ids or, for models with a tokenizer, a text. Behind a prefix neither is needed. */
@@ -138,7 +139,9 @@ export async function readPrefix(model: Model, options: ReadPrefixOptions): Prom
   const { tokens, text, ...rest } = options;
   const prompt = promptIds(model, options, "the prefix");
   const sequence = { number: 0, prompt, maxTokens: model.config.n_ctx - prompt.length, all: [] };
-  const forwards = new Forwards(model, [sequence], await checked(rest));
+  const run = await checked(rest);
+  checkLeaves(run);
+  const forwards = new Forwards(model, [sequence], run);
   try {
     const [read] = await readPrompts(forwards, [sequence], options.prefix?.logits);
     const { logits } = read!;

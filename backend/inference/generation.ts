@@ -21,7 +21,7 @@ export interface Generation {
   /** Why it ended. */
   stopped: Stopped;
   cache: {
-    /** Bytes allocated for keys and values at the end; 0 where nothing is cached. */
+    /** Bytes allocated for keys and values at the end, and for the states of tokens that wait before a layer; 0 where nothing is cached. */
     bytes: number;
     /** Bytes that full attention allocates for the same tokens. */
     bytesFull: number;
@@ -29,7 +29,7 @@ export interface Generation {
     kind?: CacheKind;
     /** The positions held at the end, ascending, by layer and KV head, where heads stream or a policy has let tokens go. */
     kept?: number[][][];
-    /** Channels that are left of the keys of the prompt, ascending, by layer and KV head, where a policy chooses among them. */
+    /** Channels that are left of the keys of the prompt or the prefix, ascending, by layer and KV head, where a policy chooses among them. */
     channels?: number[][][];
     /** Bytes of values that lie outside of the cache, from where what is read is fetched. */
     offloaded?: number;
@@ -103,7 +103,7 @@ export async function continueAll(
     const read = forwards.caches ? await readPrompts(forwards, sequences, options.prefix?.logits) : undefined;
     const ended = performance.now();
     cache = read && forwards.cut(KvCache.join(read.map((prompt) => prompt.cache)));
-    if (cache) forwards.policies.condense(sequences, cache);
+    if (cache) await forwards.policies.condense(sequences, cache, forwards.turn);
     const cutting = read ? performance.now() - ended : 0; // of all prompts together, which each waits for
     const begun = read ?? forwards.step(sequences).map((logits) => ({ logits, at: performance.now() }));
     const follow = await runLeads(forwards, continuations, cache);
@@ -231,12 +231,12 @@ export function heldBy(
 ): Generation["cache"] {
   if (!cache) return { bytes: 0, bytesFull: 0 };
   const read = policies.shareRead(sequences[0]!);
-  const channels = policies.channels(sequences[0]!);
   const forms = sequences.flatMap((sequence) => policies.condensed(sequence) ?? []);
+  const waiting = sequences.flatMap((sequence) => policies.layerPruning(sequence) ?? []);
   const [own, ...others] = rows.map((row) => cache.fork(row)) as [KvCache, ...KvCache[]];
   const { kind, windows } = own;
   const total = (list: readonly number[]): number => list.reduce((sum, bytes) => sum + bytes, 0);
-  const bytes = total([own, ...others, ...forms].map((each) => each.bytes));
+  const bytes = total([own, ...others, ...forms, ...waiting].map((each) => each.bytes));
   const bytesFull = total([own, ...others].map((each) => each.bytesFull));
   const all = Array.from({ length: own.seen[0]! }, (_, position) => position);
   const positions = windows.map((heads, layer) =>
@@ -244,6 +244,7 @@ export function heldBy(
   );
   const whole = positions.flat().every((held) => held.length === all.length);
   const kept = whole && !windows.flat().some(Boolean) ? undefined : positions;
+  const channels = own.channels(0);
   const offloaded = forms.flatMap((form) => form.offloaded ?? []);
   for (const each of [own, ...others]) each.dispose();
   return {

@@ -28,11 +28,11 @@ export interface Library {
   /** Registers the ops and sets the number of threads; gives the instructions that are used. */
   start(threads: number): string;
   giveBack(): void;
-  /** @param kind the number of a kind of cached rows */
-  makePage(kind: number, width: number, rows: number): number;
+  /** @param kind the number of a kind of cached rows @param channels of the keys, ascending; of none the keys have all */
+  makePage(kind: number, width: number, rows: number, channels: Int32Array): number;
   /** A page of `rows` rows that begins with those of another; -1 where there is none. */
   copyPage(page: number, rows: number): number;
-  /** Copies rows of a page into another of its kind and width, or what codes stand for; an error says what does not fit. */
+  /** Copies rows of a page into another of its kind and width, or what codes and fewer channels stand for; an error says what does not fit. */
   copyRows(from: number, row: number, to: number, toRow: number, count: number): void;
   freePage(page: number): boolean;
   /** Bytes of rows of keys, then those of as many values. */

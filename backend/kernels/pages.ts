@@ -22,6 +22,12 @@ export function cacheRowBytes(kind: CacheKind, width: number): number {
   return ROW_BYTES[kind](width);
 }
 
+/** Bytes of a row of keys of so many of the channels of heads of this width: where these are not all, numbers are not filled up. */
+export function keyRowBytes(kind: CacheKind, width: number, channels: number): number {
+  if (channels === width || kind === "q8" || kind === "q4") return cacheRowBytes(kind, channels);
+  return channels * (kind === "f32" ? 4 : 2);
+}
+
 /** Widest head that the kernels take. */
 export const MOST_WIDTH = 1024;
 
@@ -44,30 +50,39 @@ export class Page {
   /** Width of a head. */
   readonly width: number;
   readonly rows: number;
+  /** The channels of the keys that it holds, ascending, where these are not all: the others are read as 0. */
+  readonly channels: readonly number[] | undefined;
   #holders = 1;
   readonly #codedBytes: number;
 
-  private constructor(id: number, { kind, width, rows }: Pick<Page, "kind" | "width" | "rows">) {
+  private constructor(id: number, { kind, width, rows, channels }: Pick<Page, "kind" | "width" | "rows" | "channels">) {
     this.id = id;
+    this.channels = channels;
     this.#codedBytes = kind === "codes" ? kernelLibrary().bytesOf(id) : 0;
     this.kind = kind;
     this.width = width;
     this.rows = rows;
   }
 
-  /** A page of zeros. @throws HeadscopeError (usage) for what cannot be, (unsupported) without kernels or memory */
-  static make(kind: CacheKind, width: number, rows: number): Page {
+  /**
+   * A page of zeros.
+   * @param channels of the keys that it has room for, ascending; default all
+   * @throws HeadscopeError (usage) for what cannot be, (unsupported) without kernels or memory
+   */
+  static make(kind: CacheKind, width: number, rows: number, channels?: readonly number[]): Page {
     checkOptions("Page.make", { kind, width, rows }, RULES);
+    if (channels) checkChannels(channels, width);
+    const some = channels && channels.length < width ? channels : undefined;
     const number = CACHE_KINDS.indexOf(kind); // as `CacheKind` of native/attention/cache.h counts them
-    const id = withMemory(() => kernelLibrary().makePage(number, width, rows));
-    return new Page(id, { kind, width, rows });
+    const id = withMemory(() => kernelLibrary().makePage(number, width, rows, Int32Array.from(some ?? [])));
+    return new Page(id, { kind, width, rows, channels: some });
   }
 
   /** A page with the same rows in codes, which can be read and attended to, but not written. @throws HeadscopeError as `make` does */
   coded(coding: Coding, positions: Int32Array = new Int32Array(0)): Page {
     this.#insistHeld();
     const { width, rows } = this;
-    return new Page(codePage(this.id, coding, positions), { kind: "codes", width, rows });
+    return new Page(codePage(this.id, coding, positions), { kind: "codes", width, rows, channels: undefined });
   }
 
   /** True for one that `coded` has made. */
@@ -77,7 +92,7 @@ export class Page {
 
   /** Bytes that the page takes. */
   get bytes(): number {
-    return this.kind === "codes" ? this.#codedBytes : 2 * this.rows * this.rowBytes;
+    return this.kind === "codes" ? this.#codedBytes : this.rows * (this.keyBytes + this.rowBytes);
   }
 
   /** The number of holders: one may write, several must copy first. */
@@ -102,14 +117,19 @@ export class Page {
   copy(rows = this.rows): Page {
     this.#insistHeld();
     checkOptions("Page.copy", { rows }, { rows: this.kind === "codes" ? whole(this.rows, this.rows) : RULES.rows });
-    const { kind, width } = this;
+    const { kind, width, channels } = this;
     return new Page(
       withMemory(() => kernelLibrary().copyPage(this.id, rows)),
-      { kind, width, rows },
+      { kind, width, rows, channels },
     );
   }
 
-  /** Bytes of a row of keys, or of values; 0 of codes, which do not lie in rows. */
+  /** Bytes of a row of keys; 0 of codes. */
+  get keyBytes(): number {
+    return this.kind === "codes" ? 0 : keyRowBytes(this.kind, this.width, this.channels?.length ?? this.width);
+  }
+
+  /** Bytes of a row of values; 0 of codes, which do not lie in rows. */
   get rowBytes(): number {
     return this.kind === "codes" ? 0 : cacheRowBytes(this.kind, this.width);
   }
@@ -128,7 +148,7 @@ export class Page {
     asRefusal(() => kernelLibrary().fillPage(this.id, row, bytes));
   }
 
-  /** Copies rows of another page of its kind and width to rows of this one, as they are held, or what codes stand for. @throws HeadscopeError (usage) where they do not fit */
+  /** Copies rows of another page of its kind and width to rows of this one, as they are held, or what codes and fewer channels stand for. @throws HeadscopeError (usage) where they do not fit */
   copyRows(from: Page, rows: { from: number; to: number; count: number }): void {
     this.#insistHeld();
     from.#insistHeld();
@@ -143,6 +163,16 @@ export class Page {
     if (this.#holders > 0) return;
     throw new HeadscopeError("usage", `page ${this.id} was freed`, { remedy: "keep a hold on it with retain()" });
   }
+}
+
+/** @throws HeadscopeError (usage) for channels that a head of this width has not, or that don't ascend */
+function checkChannels(channels: readonly number[], width: number): void {
+  const ascending = channels.every((c, i) => Number.isInteger(c) && c > (channels[i - 1] ?? -1) && c < width);
+  if (channels.length > 0 && ascending) return;
+  throw new HeadscopeError("usage", `a page can't hold the channels ${channels.join(", ")} of a head of ${width}`, {
+    remedy: "give some of them, ascending, each once",
+    field: "channels",
+  });
 }
 
 /** Bytes of all pages of this process; 0 without kernels. */

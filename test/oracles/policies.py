@@ -765,19 +765,48 @@ def lazyllm(inputs):
     """At each layer of `percentiles` the tokens still there whose attention from the last token, mean over all query
     heads (softmax over the tokens still there), is below that percentile (NumPy's: linear between order statistics) of
     these attentions leave for the layers from the next on; the last token always stays. Layer l has its own q, k: `q`,
-    `k` drawn [layers · heads]. `kept` [layer]: positions after it."""
-    T, percentiles, H, G, d = 30, [0, 30, 50], 4, 2, 8
-    q, k = inputs.draw("q", (len(percentiles) * H, T, d), 2), inputs.draw("k", (len(percentiles) * G, T, d))
-    kept, out = np.arange(T), []
-    for layer, percentile in enumerate(percentiles):
-        votes = np.zeros(len(kept))
-        for h in range(H):
-            votes += softmax(k[layer * G + h * G // H, kept] @ q[layer * H + h, -1] / math.sqrt(d)) / H
-        stay = votes >= np.percentile(votes, percentile)
-        stay[-1] = True
-        kept = kept[stay]
-        out.append(list(kept))
-    return {"parameters": {"tokens": T, "percentiles": percentiles}, "kept": out}
+    `k` drawn [layers · heads]. `kept` [layer]: positions after it.
+
+    Decode steps choose anew among all tokens, the step's own among them. A layer has run on a token at most once: in the
+    step in which it was first there. One that is there and has no keys in a layer is run on from the stream with which
+    it waits before that layer (it has run through all layers before it, since a token that is there was there before
+    each earlier layer). Here the keys of a token in a layer are the drawn ones, whenever the layer runs. Of the prompt
+    (entry 0) and each step: `steps` [entry][layer]: positions there after the layer; `ran` [entry][layer]: positions
+    that the layer runs on; `waiting` [entry][layer]: positions that wait before the layer, afterwards."""
+    T, N, percentiles, H, G, d = 30, 4, [0, 30, 50], 4, 2, 8
+    L = len(percentiles)
+    q, k = inputs.draw("q", (L * H, T, d), 2), inputs.draw("k", (L * G, T, d))
+    q = np.concatenate([q, inputs.draw("moreQ", (L * H, N, d), 2)], 1)
+    k = np.concatenate([k, inputs.draw("moreK", (L * G, N, d))], 1)
+
+    def choose(last):
+        here, out = np.arange(last + 1), []
+        for layer, percentile in enumerate(percentiles):
+            votes = np.zeros(len(here))
+            for h in range(H):
+                votes += softmax(k[layer * G + h * G // H, here] @ q[layer * H + h, last] / math.sqrt(d)) / H
+            stay = votes >= np.percentile(votes, percentile)
+            stay[-1] = True
+            here = here[stay]
+            out.append(list(here))
+        return out
+
+    out = {"steps": [], "ran": [], "waiting": []}
+    depth = np.zeros(T + N, int)  # layers that have run on a token
+    for step in range(N + 1):
+        last = T - 1 + step
+        after = choose(last)
+        before = [list(range(last + 1))] + after[:-1]
+        ran = []
+        for layer in range(L):
+            fresh = [p for p in before[layer] if depth[p] == layer]
+            assert all(depth[p] >= layer for p in before[layer])
+            depth[fresh] += 1
+            ran.append(fresh)
+        out["steps"].append(after)
+        out["ran"].append(ran)
+        out["waiting"].append([[p for p in range(last + 1) if depth[p] == layer] for layer in range(L)])
+    return {"parameters": {"tokens": T, "steps": N, "percentiles": percentiles}, "kept": out["steps"][0], **out}
 
 
 # --- prefill patterns -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import { readMask } from "../../heads/files.ts";
 import { parseHeads } from "../../heads/refs.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
 import { zeroHeads } from "../../hooks/interventions.ts";
-import { loadCache, saveCache } from "../../inference/cache-file.ts";
+import { checkSavable, loadCache, saveCache } from "../../inference/cache-file.ts";
 import type { ContextAwareOptions } from "../../inference/decoding/context-aware.ts";
 import { checkSampling } from "../../inference/decoding/sampling.ts";
 import { checkSpeculative, type SpeculativeOptions } from "../../inference/decoding/speculative.ts";
@@ -73,7 +73,8 @@ const BEGINNING = 2;
 export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
   const policies = policiesOf(options);
   const policyChoice = await choosePolicies(policies);
-  const { used } = policyChoice;
+  const { used, form } = policyChoice;
+  if (options.saveCache !== undefined) checkSavable(form?.policy.form?.(form.params));
   checkSampling(options);
   const parameters = await readParameters(options.policy ? [] : (options.param ?? []));
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);

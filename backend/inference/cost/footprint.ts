@@ -1,15 +1,16 @@
 import { meaningOf } from "../../common/heads/meaning.ts";
 import type { CacheKind } from "../../common/words.ts";
 import { SQUARE } from "../../kernels/attend.ts";
-import { cacheRowBytes } from "../../kernels/pages.ts";
+import { cacheRowBytes, keyRowBytes } from "../../kernels/pages.ts";
 import { codedPageBytes } from "../../models/cache/forms/size.ts";
 import { PAGE, rowsAllocated } from "../../models/cache/head-cache.ts";
 import { localWindow, type ModelConfig } from "../../models/config.ts";
 import type { Window } from "../../models/transformer/attention.ts";
 import type { PolicyChoice } from "../policies/choice.ts";
 import { countsOf } from "../policies/counts.ts";
-import type { PromptView } from "../policies/kinds/blocks.ts";
+import type { ColumnRule, PromptView } from "../policies/kinds/blocks.ts";
 import { kept } from "../policies/kinds/parameters.ts";
+import { columnRules, readsAt } from "../policies/work/sparse-layers.ts";
 
 /** A request whose memory and work are wanted. */
 export interface RequestSize {
@@ -45,29 +46,42 @@ interface HeadRows {
   readonly pairs: number;
 }
 
+/** Bytes of a full head. */
+interface HeadBytes {
+  readonly allocated: number;
+  /** Of the rows that the token in the middle of the new ones sees. */
+  readonly read: number;
+}
+
 /** Policies at work, as `choosePolicies` gives them; `{}` for full attention. */
 type Choice = Partial<PolicyChoice>;
 
-/** The footprint of a request under policies. @param config of the model */
-export function footprint(choice: Choice, config: ModelConfig, size: RequestSize): Footprint {
+/**
+ * The footprint of a request under policies.
+ * @param config of the model
+ * @param counts whether pairs are counted, which takes long for long prompts under policies for blocks; else they are full attention's
+ */
+export function footprint(choice: Choice, config: ModelConfig, size: RequestSize, counts = true): Footprint {
   const { n_layers, n_heads, n_key_value_heads: kvHeads, d_head } = config;
   const { tokens, newTokens } = size;
   const rowBytes = 2 * cacheRowBytes(size.cache, d_head);
   const windows = choice.heads && meaningOf(choice.heads.mask).windows;
-  const counts = choice.tokens && countsOf(choice.tokens, { tokens, config, windows });
-  const coded = codedRows(choice, config, rowBytes);
+  const stay = choice.tokens && countsOf(choice.tokens, { tokens, config, windows });
+  const holds = choice.blocks?.policy.holds?.(choice.blocks.params);
+  const columns = holds && columnRules(config, holds);
+  const bytesOf = fullBytes(choice, config, size, rowBytes);
   let [bytes, readBytes, pairs] = [0, 0, 0];
   for (let layer = 0; layer < n_layers; layer++) {
     const local = localWindow(config, layer);
-    const squares = squaresOf(choice, config, layer, tokens);
+    const squares = counts ? squaresOf(choice, config, layer, tokens) : 1;
     for (let head = 0; head < kvHeads; head++) {
       const window = windows?.[layer]?.[head];
-      const count = Math.min(tokens, counts?.[layer]?.[head] ?? tokens);
-      const rows = window ? streaming(window, choice.heads!, size) : full(count, choice, size);
+      const count = Math.min(tokens, stay?.[layer]?.[head] ?? tokens);
+      const rows = window ? streaming(window, choice.heads!, size) : full(count, choice, size, columns?.[layer]);
       const chosen = window ? rows.read : chosenOf(rows.read, choice, layer);
-      const [held, look] = window ? [0, 0] : [coded(rows.used), coded(rows.read)];
-      bytes += rows.allocated * rowBytes - held;
-      readBytes += (rows.read * rowBytes - look) * Math.min(1, chosen / rows.read, (local ?? rows.read) / rows.read);
+      const own = window ? { allocated: rows.allocated * rowBytes, read: rows.read * rowBytes } : bytesOf(rows, count);
+      bytes += own.allocated;
+      readBytes += own.read * Math.min(1, chosen / rows.read, (local ?? rows.read) / rows.read);
       pairs += Math.min(rows.pairs, squares * reach(tokens), local === undefined ? rows.pairs : reach(tokens, local));
     }
   }
@@ -86,11 +100,13 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
 }
 
 /** Policies of which nothing is known before they have looked. */
-function undecidedOf({ blocks, inputs, form }: Choice): string[] {
+function undecidedOf({ blocks, inputs, tokens, form }: Choice): string[] {
   const names = [
     blocks && !blocks.policy.placed ? blocks.policy.name : undefined,
     inputs?.policy.name,
-    form && !form.policy.sizeOf && !form.policy.form ? form.policy.name : undefined,
+    form && !form.policy.sizeOf && !form.policy.form && !form.policy.keyChannels ? form.policy.name : undefined,
+    // Tokens that go one by one may be of the prompt, or not.
+    form?.policy.keyChannels && tokens?.params.when === "decode" ? form.policy.name : undefined,
   ];
   return names.filter((name) => name !== undefined);
 }
@@ -113,19 +129,55 @@ function streaming(window: Window, { prefill, once }: NonNullable<Choice["heads"
   return { used: 0, allocated: rowsAllocated(length, window), read: Math.min(tokens + middle(newTokens), most), pairs };
 }
 
-function full(count: number, { tokens: choice }: Choice, { tokens, newTokens }: RequestSize): HeadRows {
+function full(count: number, { tokens: choice }: Choice, size: RequestSize, columns: ColumnRule | undefined): HeadRows {
+  const { tokens, newTokens } = size;
   const slides = choice?.params.when === "decode" && Number.isFinite(kept(choice.params, tokens));
   const pairs = reach(tokens);
+  if (columns) return { ...sparse(columns, size), pairs };
   if (!slides) return { ...grown(count, newTokens), pairs };
   const most = kept(choice.params, tokens);
   const length = Math.min(count + newTokens - 1, most);
   return { used: length, allocated: rowsAllocated(length), read: Math.min(count + middle(newTokens), most), pairs };
 }
 
+/** A head that holds what its last token reads. */
+function sparse(columns: ColumnRule, { tokens, newTokens }: RequestSize): Omit<HeadRows, "pairs"> {
+  const readBy = (token: number): number => {
+    let rows = 0;
+    for (let position = 0; position <= token; position++) if (readsAt(columns, position, token)) rows++;
+    return rows;
+  };
+  const used = readBy(tokens + newTokens - 2);
+  return { used, allocated: rowsAllocated(used), read: readBy(tokens + Math.floor(middle(newTokens)) - 1) };
+}
+
 /** A head that holds so much of the prompt, and every new token. */
 function grown(count: number, newTokens: number): Omit<HeadRows, "pairs"> {
   const used = count + newTokens - 1;
   return { used, allocated: rowsAllocated(used), read: count + middle(newTokens) };
+}
+
+/** Bytes of full heads. @returns of a head's rows, where it holds `count` tokens of the prompt at its end */
+function fullBytes(
+  choice: Choice,
+  config: ModelConfig,
+  { cache, newTokens }: RequestSize,
+  rowBytes: number,
+): (rows: HeadRows, count: number) => HeadBytes {
+  const { form, tokens } = choice;
+  const coded = codedRows(choice, config, rowBytes);
+  const channels = form?.policy.keyChannels?.(config, form.params) ?? config.d_head;
+  if (channels === config.d_head || tokens?.params.when === "decode")
+    return ({ used, allocated, read }) => ({
+      allocated: allocated * rowBytes - coded(used),
+      read: read * rowBytes - coded(read),
+    });
+  // Of the prompt's keys some channels are held, in pages of their own.
+  const pruned = rowBytes / 2 + keyRowBytes(cache, config.d_head, channels);
+  return (_, count) => ({
+    allocated: rowsAllocated(count) * pruned + rowsAllocated(newTokens - 1) * rowBytes,
+    read: count * pruned + middle(newTokens) * rowBytes,
+  });
 }
 
 /** Bytes that codes take off a head's rows: of whole pages behind the recent tokens. @returns of so many rows */

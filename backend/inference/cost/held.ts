@@ -32,11 +32,11 @@ export function heldBytes({ config }: Pick<ModelDescription, "config">, choice: 
       return { bytesFull: full.bytes, refused: error.message };
     throw error;
   }
-  const { bytes, readBytes } = footprint(unread(choice), config, size);
+  const { bytes, readBytes } = footprint(choice, config, size, false);
   return { bytes, bytesFull: full.bytes, read: Math.round(readBytes) };
 }
 
-/** Without what a prompt reads, which takes long to tell for long ones and leaves keys and values as they are. */
+/** Without what a prompt reads, which decides no bytes where it goes by scores. */
 function unread({ blocks: _, ...choice }: Choice): Choice {
   return choice;
 }

@@ -10,18 +10,23 @@ export const UNSEEN = -1e30;
 /** The part of a layer's view that its attention is made of. */
 export type Attending = Pick<
   LayerView,
-  "config" | "layer" | "length" | "kvHeads" | "held" | "keys" | "positions" | "queries" | "step" | "steps"
+  "config" | "layer" | "length" | "kvHeads" | "held" | "keys" | "positions" | "queries" | "attention" | "step" | "steps"
 >;
 
 /** Queries whose patterns are held at a time. */
 const TOGETHER = 64;
 
-/** Attention scores of a layer's queries, scaled and capped, those of later keys -1e30 [heads, queries, held]. */
+/**
+ * Attention scores of a layer's queries, the last of them at the end of what is held, scaled and capped, those of later keys -1e30.
+ * @returns [heads, queries, held]
+ */
 export function logitsOf({ config, layer, length, kvHeads, held, keys, positions, queries }: Attending): Tensor {
   const [heads, count, width] = queries.shape as [number, number, number];
   const grouped = tf.reshape(queries, [kvHeads, (heads / kvHeads) * count, width]);
   const products = tf.mul(tf.matMul(grouped, keys, false, true), config.attn_scale); // [KV heads, group * queries, held]
   const scores = tf.reshape(softCap(products, config.attn_scores_soft_cap), [kvHeads, heads / kvHeads, count, held]);
+  // The last query sees all that is held.
+  if (count === 1 && localWindow(config, layer) === undefined) return tf.reshape(scores, [heads, count, held]);
   const own = tf.reshape(tf.range(length - count, length), [1, 1, count, 1]);
   const distance = tf.sub(own, tf.reshape(positions, [kvHeads, 1, 1, held]));
   const local = localWindow(config, layer) ?? length;
@@ -35,7 +40,7 @@ export function logitsOf({ config, layer, length, kvHeads, held, keys, positions
 
 /** A layer's attention pattern [heads, queries, held]. */
 export function patternOf(view: Attending): Tensor {
-  return tf.softmax(logitsOf(view));
+  return view.attention ?? tf.softmax(logitsOf(view));
 }
 
 /** Mean over the query heads of each KV head. @param x [heads, held] @returns [KV heads, held] */
@@ -70,6 +75,7 @@ export function firstOf(scores: Tensor, count: number): Tensor {
  * @returns [KV heads, held]
  */
 export function received(view: LayerView, pattern: (part: Attending) => Tensor = patternOf): Tensor {
+  if (view.attention) return groupMean(tf.sum(view.attention, 1), view.kvHeads);
   const { config, layer, length, kvHeads, held, keys, positions, queries, step, steps } = view;
   const [heads, count, width] = queries.shape as [number, number, number];
   const parts = Array.from({ length: Math.ceil(count / TOGETHER) }, (_, i) => {

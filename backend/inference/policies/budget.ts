@@ -16,7 +16,11 @@ export function atBudget(
 ): Readonly<Record<string, unknown>> | undefined {
   if (policy.at) return policy.at(budget, given);
   if (given["ratio"] !== undefined || given["budget"] !== undefined) return undefined;
-  const parameter = budget < 1 ? "ratio" : "budget";
-  if (!(parameter in policy.parameters.shape)) return undefined;
-  return { [parameter]: budget < 1 ? Number((1 - budget).toFixed(DIGITS)) : budget };
+  const params = shareOrTokens(budget);
+  return Object.keys(params).every((name) => name in policy.parameters.shape) ? params : undefined;
+}
+
+/** A budget as the parameter of most policies: below 1 the `ratio` that goes, from 2 on the `budget` in tokens. */
+export function shareOrTokens(budget: number): { ratio: number } | { budget: number } {
+  return budget < 1 ? { ratio: Number((1 - budget).toFixed(DIGITS)) } : { budget };
 }

@@ -8,7 +8,7 @@ import { policies } from "./index.ts";
 import type { BlockPolicy } from "./kinds/blocks.ts";
 import type { FormPolicy } from "./kinds/form.ts";
 import type { HeadChoice } from "./kinds/heads.ts";
-import type { InputPolicy } from "./kinds/inputs.ts";
+import { type InputPolicy, type PruningPolicy, prunes } from "./kinds/inputs.ts";
 import { type Budget, kept, refuseBoth } from "./kinds/parameters.ts";
 import type { Chosen, Policy } from "./kinds/policy.ts";
 import type { ReadPolicy } from "./kinds/reads.ts";
@@ -74,6 +74,7 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
   const parsed = requests.map(({ name, params = {} }) => {
     const known = typeof name === "string" ? policies : registry<Policy>("policy", [name]);
     const policy = known.get(typeof name === "string" ? name : name.name);
+    if (params["when"] !== undefined) checkMoment(policy);
     return { policy, params: known.parse(policy.name, params) as Record<string, unknown> };
   });
   for (const what of CHOOSES) {
@@ -90,6 +91,7 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
     const budgeted = policy.chooses === "inputs" || policy.chooses === "tokens" || policy.chooses === "reads";
     const params = budgeted ? completed(policy, given) : given;
     if (policy.chooses === "form") policy.check?.(params);
+    if (policy.chooses === "inputs" && prunes(policy)) policy.check?.(params);
     const chosen =
       policy.chooses === "heads"
         ? await policy.choose(params)
@@ -97,8 +99,18 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
     choice = { ...choice, [policy.chooses]: chosen };
     used.push({ name: policy.name, params });
   }
-  checkTogether(choice);
+  checkTogether({ ...choice, used });
   return { ...choice, used };
+}
+
+/** @throws HeadscopeError (usage) for a moment of a policy that has one alone */
+function checkMoment({ name, parameters }: Policy): void {
+  if ("when" in parameters.shape) return;
+  const others = policies.list().filter((policy) => "when" in policy.parameters.shape);
+  throw new HeadscopeError("usage", `${name} can't be told when it acts`, {
+    remedy: `leave when out, or choose among ${others.map((policy) => policy.name).join(", ")}`,
+    field: "when",
+  });
 }
 
 /** Reads what a policy needs before a model is loaded. */
@@ -107,7 +119,7 @@ async function preparedOf(policy: Policy, params: Record<string, unknown>): Prom
 }
 
 /** @throws HeadscopeError (usage) for policies that don't work on one another's results */
-function checkTogether({ heads, blocks, inputs, tokens, reads, form }: Omit<PolicyChoice, "used">): void {
+function checkTogether({ heads, blocks, inputs, tokens, reads, form, used }: PolicyChoice): void {
   const refuse = (why: string, remedy: string, names = [tokens, reads].map((each) => each?.policy.name)) =>
     new HeadscopeError("usage", `${names.join(" and ")} can't go together: ${why}`, { remedy, field: "policies" });
   if (blocks && inputs)
@@ -115,8 +127,23 @@ function checkTogether({ heads, blocks, inputs, tokens, reads, form }: Omit<Poli
       blocks.policy.name,
       inputs.policy.name,
     ]);
+  if (inputs && prunes(inputs.policy) && (heads || tokens || reads || form)) {
+    const others = used.filter(({ name }) => name !== inputs.policy.name).map(({ name }) => name);
+    throw refuse(
+      `${inputs.policy.name} itself chooses what each layer holds and reads, for the prompt and for each new token`,
+      "leave one of them out",
+      [inputs.policy.name, ...others],
+    );
+  }
   if (heads && tokens?.policy.whole) throw seesAll(tokens.policy.name);
   const other = tokens ?? reads;
+  const still = other ?? (form?.policy.channels ? undefined : form);
+  if (still && blocks?.policy.holds?.(blocks.params))
+    throw refuse(
+      `${still.policy.name} reckons with the keys that are held, of which ${blocks.policy.name} lets more go as tokens come`,
+      `give free=false of ${blocks.policy.name}`,
+      [blocks.policy.name, still.policy.name],
+    );
   if (form?.policy.condense && other)
     throw refuse(
       `${form.policy.name} does not hold the prompt in rows, of which others could be chosen`,
@@ -147,6 +174,12 @@ function checkTogether({ heads, blocks, inputs, tokens, reads, form }: Omit<Poli
     );
 }
 
+/** The policy that leaves out tokens layer by layer, where there is one. */
+export function pruningOf({ inputs }: Partial<PolicyChoice> = {}): Chosen<PruningPolicy> | undefined {
+  const { policy, ...chosen } = inputs ?? {};
+  return policy && prunes(policy) ? ({ policy, ...chosen } as Chosen<PruningPolicy>) : undefined;
+}
+
 /** The error for a policy that looks at all KV heads of a layer, of which some stream. */
 export function seesAll(policy: string): HeadscopeError {
   return new HeadscopeError("usage", `${policy} looks at all KV heads of a layer together, and some of them stream`, {
@@ -163,18 +196,28 @@ function completed(
   const params: TokenChoice["params"] = (policy.chooses === "tokens" && policy.complete?.(given)) || given;
   const { ratio, budget } = params;
   refuseBoth(policy.name, params, "ratio", "budget");
-  const least = (policy.chooses === "inputs" ? undefined : policy.least?.(params)) ?? 1;
+  const least = ("least" in policy ? policy.least?.(params) : undefined) ?? 1;
   if (budget !== undefined && budget < least)
     throw new HeadscopeError(
       "usage",
       `a budget of ${counted(budget, "token")} is below the ${least} that ${policy.name} ${policy.chooses === "tokens" ? "keeps" : "reads"} anyway`,
       {
-        remedy: `give at least ${least}, or let there be fewer in any case`,
+        remedy: `give at least ${least}${lower(policy.chooses === "inputs" ? {} : policy, params, least)}`,
         field: "budget",
       },
     );
-  const decides = policy.chooses === "tokens" && policy.decides?.(params);
+  const decides = "decides" in policy && policy.decides?.(params);
   return ratio === undefined && budget === undefined && !decides ? { ...params, ratio: RATIO } : params;
+}
+
+/** The parameters that say how much stays in any case, as a remedy's second half. */
+function lower({ least }: Pick<TokenPolicy, "least">, params: TokenChoice["params"], now: number): string {
+  const { ratio: _, budget: __, ...others } = params;
+  const names = Object.entries(others).flatMap(([name, value]) => {
+    const lowers = typeof value === "number" && value > 1 && (least?.({ ...params, [name]: 1 }) ?? now) < now;
+    return lowers ? [name] : [];
+  });
+  return names.length > 0 ? `, or a lower ${names.join(" or ")}` : "";
 }
 
 /**
@@ -187,7 +230,10 @@ export function checkPrompt({ policy, params }: TokenChoice, tokens: number): vo
   throw new HeadscopeError(
     "input",
     `${policy.name} would keep ${count} of the prompt's ${tokens} tokens, below the ${least} that it keeps anyway`,
-    { remedy: "let more or fewer in any case stay, or give a longer prompt" },
+    {
+      remedy: `let more tokens stay by ratio or budget${lower(policy, params, least)}, or give a longer prompt`,
+      field: ["ratio", "budget"],
+    },
   );
 }
 

@@ -17,6 +17,7 @@ import { duoAttention } from "./heads/duo-attention.ts";
 import { razorAttention } from "./heads/razor-attention.ts";
 import { retrievalHeads } from "./heads/retrieval-heads.ts";
 import { gemfilter } from "./inputs/gemfilter.ts";
+import { lazyllm } from "./inputs/lazyllm.ts";
 import type { Policy } from "./kinds/policy.ts";
 import type { TokenPolicy } from "./kinds/tokens.ts";
 import { actqkv } from "./reads/actqkv.ts";
@@ -69,6 +70,7 @@ export const policies: Registry<Policy> = registry<Policy>("policy", [
   hyperattention,
   longgen,
   gemfilter,
+  lazyllm,
   ...SCORING,
   pyramidkv,
   headkv,

@@ -6,6 +6,8 @@ import type { KvCache } from "../../models/cache/kv-cache.ts";
 import type { Model } from "../../models/model.ts";
 import { Matrix } from "../../models/weights/matrix.ts";
 import { partTensors } from "../../models/weights/weights.ts";
+import { pruningOf } from "../policies/choice.ts";
+import { type FilterPolicy, type PruningPolicy, prunes } from "../policies/kinds/inputs.ts";
 import { kept } from "../policies/kinds/parameters.ts";
 import { checkRotates } from "../policies/work/rerotation.ts";
 import type { Prefix } from "../prefix.ts";
@@ -53,12 +55,39 @@ export function refuseCached({ prefill, prefix, cache, choice }: CheckedRun, mas
   if (cache) throw refuse("a form of the cache is of no use", "leave `cache` out, or useCache: false");
 }
 
+/** Insists that a policy can choose among the tokens that go through a model or its layers. @throws HeadscopeError (usage) */
+export function checkInputs(model: Model, run: CheckedRun): void {
+  const { policy } = run.choice!.inputs!;
+  if (prunes(policy)) checkPruned(model, run, policy);
+  else checkFiltered(model, run, policy);
+}
+
+/** Insists that layers can run on tokens of their own. @throws HeadscopeError (usage) */
+function checkPruned(model: Model, run: CheckedRun, policy: PruningPolicy): void {
+  policy.stages(run.choice!.inputs!.params, model.config.n_layers);
+  const { prefix, mask, speculative, keep, interventions = [], forward = {} } = run;
+  const refuse = (why: string, field: string) =>
+    new HeadscopeError("usage", `${policy.name} runs each layer on tokens of its own, ${why}`, {
+      remedy: "leave one of the two out",
+      field: ["policies", field],
+    });
+  if (prefix || keep) throw refuse("and a prefix has not the states of those that wait", prefix ? "prefix" : "keep");
+  if (mask) throw refuse("which heads of a mask don't know", "mask");
+  if (speculative) throw refuse("by the attention of one new token, and not of several drafts", "speculative");
+  if (interventions.length > 0 || forward.interventions?.size || model.changes?.size)
+    throw refuse("which interventions don't know", "interventions");
+  const { names = [], hooks = [], reductions = [] } = forward;
+  if (typeof names === "function" || names.length + hooks.length + reductions.length > 0)
+    throw refuse("and there is no one forward to look at", "forward");
+}
+
 /** Insists that a policy can choose among a prompt's tokens. @throws HeadscopeError (usage) where these can't stand at other positions, or layers are too few */
-export function checkInputs(
+function checkFiltered(
   { config, changes }: Model,
   { choice, prefix, interventions = [], forward }: CheckedRun,
+  policy: FilterPolicy,
 ): void {
-  const { policy, params } = choice!.inputs!;
+  const { params } = choice!.inputs!;
   policy.layers(params, config.n_layers);
   const refuse = (what: string, remedy: string, field: string) =>
     new HeadscopeError("usage", `${policy.name} reads some of a prompt's tokens, at positions of their own, ${what}`, {
@@ -77,6 +106,20 @@ export function checkKeep({ useCache = true, speculative, choice }: CheckedRun):
   if (!useCache) throw refuse("where nothing is cached");
   if (choice?.form?.policy.condense) throw refuse("that another run could read: the form is this run's own");
   if (speculative) throw refuse("of speculative decoding, whose last tokens are drafts");
+}
+
+/** Insists that a text can be read to be gone on from. @throws HeadscopeError (usage) for a policy whose waiting tokens would be lost */
+export function checkLeaves({ choice }: CheckedRun): void {
+  const pruning = pruningOf(choice);
+  if (!pruning) return;
+  throw new HeadscopeError(
+    "usage",
+    `${pruning.policy.name} lets tokens wait before layers, and a prefix has not their states`,
+    {
+      remedy: "read the prefix without it",
+      field: ["policies", "prefix"],
+    },
+  );
 }
 
 /** Insists on products that take 8-bit vectors. @throws HeadscopeError (unsupported) */

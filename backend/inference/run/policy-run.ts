@@ -5,15 +5,19 @@ import type { KvCache } from "../../models/cache/kv-cache.ts";
 import type { AttentionReader } from "../../models/cache/reader.ts";
 import type { ForwardOptions, ForwardResult } from "../../models/forward/types.ts";
 import type { Model } from "../../models/model.ts";
-import { checkPrompt, type PolicyChoice } from "../policies/choice.ts";
+import type { Turn } from "../../runtime/turn.ts";
+import { checkPrompt, type PolicyChoice, pruningOf } from "../policies/choice.ts";
 import { SlidingHeads } from "../policies/heads/sliding-heads.ts";
 import { chosenInputs } from "../policies/inputs/chosen-inputs.ts";
+import { prunes } from "../policies/kinds/inputs.ts";
 import { joinReaders, PromptReader } from "../policies/prompt/reader.ts";
 import { checkBehind } from "../policies/work/behind-prefix.ts";
 import { ChannelPruning } from "../policies/work/channel-pruning.ts";
 import { Condensation } from "../policies/work/condensation.ts";
 import { Eviction, type EvictionExtent } from "../policies/work/eviction.ts";
+import { LayerPruning } from "../policies/work/layer-pruning.ts";
 import { readerOf, Selection } from "../policies/work/selection.ts";
+import { SparseLayers } from "../policies/work/sparse-layers.ts";
 import type { CheckedRun, Sequence } from "./options.ts";
 
 /** By layer and KV head, windows of heads that stream. */
@@ -24,9 +28,11 @@ interface PromptWork {
   readonly eviction: Eviction | undefined;
   readonly selection: Selection | undefined;
   readonly pruning: ChannelPruning | undefined;
+  readonly layerPruning: LayerPruning | undefined;
   /** Once it is read. */
   condensation?: Condensation;
   sliding?: SlidingHeads;
+  readonly sparse: SparseLayers | undefined;
   /** Share of its attention that was read under a policy for blocks. */
   share?: number;
   /** Places of the tokens that the whole model reads, where a policy has left some out. */
@@ -66,7 +72,8 @@ export class PolicyRun {
   /** True where a policy acts at each new token, which then goes through the model by itself. */
   get actsAtEach(): boolean {
     const { heads, tokens, reads, form } = this.#choice ?? {};
-    return Boolean(heads?.slides || reads || form?.policy.condense) || tokens?.params.when === "decode";
+    const each = heads?.slides || reads || pruningOf(this.#choice) || form?.policy.condense;
+    return Boolean(each) || tokens?.params.when === "decode";
   }
 
   /** Codes that a policy puts pages of the cache into. */
@@ -91,14 +98,9 @@ export class PolicyRun {
 
   /** Mean share that a sequence's new tokens have read of the keys held, where a policy chooses; 1 where it leaves nothing unread. */
   shareRead({ number }: Sequence): number | undefined {
-    const { selection } = this.#of(number);
-    if (selection) return selection.share;
+    const { selection, layerPruning } = this.#of(number);
+    if (selection || layerPruning) return selection?.share ?? layerPruning?.share;
     return this.#choice?.reads ? 1 : undefined;
-  }
-
-  /** Key channels that a policy has left of a prompt, by layer and KV head. */
-  channels({ number }: Sequence): number[][][] | undefined {
-    return this.#of(number).pruning?.kept;
   }
 
   /** A prompt that is held in another form. */
@@ -115,9 +117,16 @@ export class PolicyRun {
   /** Chooses the tokens of a prompt that go through the whole model. @returns their places, undefined where all do */
   choosesInputs({ number, prompt }: Sequence, requests: ForwardOptions): readonly number[] | undefined {
     const { inputs } = this.#choice ?? {};
-    const chosen = inputs && chosenInputs(this.#model, inputs, prompt, requests);
+    if (!inputs || prunes(inputs.policy)) return undefined;
+    const { policy, params } = inputs;
+    const chosen = chosenInputs(this.#model, { policy, params }, prompt, requests);
     if (chosen) this.#of(number).inputs = chosen;
     return chosen;
+  }
+
+  /** The policy that leaves out tokens of a sequence layer by layer, where it leaves out any. */
+  layerPruning({ number }: Sequence): LayerPruning | undefined {
+    return this.#of(number).layerPruning;
   }
 
   /** Cuts streaming heads of each row to windows of its own, which slide from here on, where a policy says so. @param cache whose rows are the prompts' */
@@ -133,14 +142,16 @@ export class PolicyRun {
     return true;
   }
 
-  /** Holds prompts that were read in another form, where a policy says so. @param cache whose rows are those of the sequences */
-  condense(sequences: readonly Sequence[], cache: KvCache): void {
+  /** Holds prompts that were read in another form, where a policy says so. @param cache whose rows are those of the sequences @throws what `turn` throws */
+  async condense(sequences: readonly Sequence[], cache: KvCache, turn: Turn): Promise<void> {
     const { form } = this.#choice ?? {};
     if (!form?.policy.condense) return;
-    sequences.forEach((sequence, row) => {
+    for (const [row, sequence] of sequences.entries()) {
       const held = { cache, row };
-      this.#of(sequence.number).condensation = new Condensation(this.#model, form, this.#extentOf(sequence), held);
-    });
+      const condensation = new Condensation(this.#model, form, this.#extentOf(sequence), held);
+      this.#of(sequence.number).condensation = condensation;
+      await condensation.take(held, turn);
+    }
   }
 
   /** The requests of a forward, with those of policies. @param ends the prompts, or behind them */
@@ -148,10 +159,11 @@ export class PolicyRun {
     const reader = this.#reader(sequences);
     const requests = reader ? { ...own, reader } : own;
     const decoding = sequences[0]!.all.length > 0;
+    const tokens = decoding ? "new" : ends ? "end" : "part";
     const names = new Set(
       sequences.flatMap(({ number }) => {
         const { eviction, pruning } = this.#of(number);
-        const chooses = eviction && (!decoding || eviction.decodes) ? eviction.names(ends) : [];
+        const chooses = eviction && (!decoding || eviction.decodes) ? eviction.names(tokens) : [];
         return [...chooses, ...(pruning && ends && !decoding ? pruning.names : [])];
       }),
     );
@@ -185,9 +197,9 @@ export class PolicyRun {
   /** Counts a new token of each sequence that is about to go through the model. */
   advance(sequences: readonly Sequence[], cache: KvCache | undefined): void {
     sequences.forEach(({ number }, row) => {
-      const { selection, sliding } = this.#of(number);
+      const { selection, sliding, sparse } = this.#of(number);
       selection?.advance();
-      if (cache) sliding?.slide(cache, row, cache.lengths[row]! + 1);
+      if (cache) for (const each of [sliding, sparse]) each?.slide(cache, row, cache.lengths[row]! + 1);
     });
   }
 
@@ -199,7 +211,7 @@ export class PolicyRun {
   /** Sees the ends of prompts, or new tokens behind them, and frees what does not stay. */
   see(sequences: readonly Sequence[], result: ForwardResult, cache: KvCache): void {
     sequences.forEach(({ number, all, prompt }, row) => {
-      const { eviction, pruning, inputs } = this.#of(number);
+      const { eviction, pruning, sparse, inputs } = this.#of(number);
       if (all.length > 0) {
         eviction?.go(result, cache, row);
         return;
@@ -207,13 +219,14 @@ export class PolicyRun {
       if (inputs) cache.standFor(0, inputs, prompt.length);
       eviction?.read(result, cache);
       pruning?.read(result, cache);
+      sparse?.slide(cache, row, prompt.length);
     });
   }
 
   /** Frees what policies know. */
   dispose(): void {
-    for (const { eviction, selection, condensation, sliding } of this.#work.values())
-      for (const each of [eviction, selection, condensation, sliding]) each?.dispose();
+    for (const { eviction, selection, condensation, sliding, layerPruning } of this.#work.values())
+      for (const each of [eviction, selection, condensation, sliding, layerPruning]) each?.dispose();
   }
 
   #of(number: number): PromptWork {
@@ -225,13 +238,18 @@ export class PolicyRun {
   }
 
   #start(sequence: Sequence): PromptWork {
-    const { reads, form } = this.#choice ?? {};
+    const { blocks, reads, form } = this.#choice ?? {};
+    const holds = blocks?.policy.holds?.(blocks.params);
     const extent = this.#extentOf(sequence);
     const selection = reads && new Selection(this.#model, reads, extent);
+    const inputs = pruningOf(this.#choice);
+    const layerPruning = inputs && new LayerPruning(this.#model, inputs, extent);
     const fresh = sequence.prompt.length - (this.#options.prefix?.tokens.length ?? 0);
     return {
       eviction: this.#eviction(sequence, extent),
       selection: selection?.selects ? selection : undefined,
+      sparse: holds && new SparseLayers(this.#model.config, holds, this.#windows),
+      layerPruning: layerPruning?.prunes ? layerPruning : undefined,
       pruning: form?.policy.channels ? new ChannelPruning(this.#model, form, extent, fresh) : undefined,
     };
   }

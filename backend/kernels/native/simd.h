@@ -59,6 +59,12 @@ inline V loadSome(const float* p, int64_t count) {
   memcpy(&v, p, 4 * size_t(count));
   return v;
 }
+/** A vector's first `count` lanes, the others 0. */
+inline V first(V v, int count) {
+  int32_t at[LANES];
+  for (int i = 0; i < LANES; i++) at[i] = i;
+  return loadInts(at) < count ? v : V{};
+}
 inline void storeSome(float* p, V v, int64_t count) {
   if (count >= LANES) store(p, v);
   else memcpy(p, &v, 4 * size_t(count));

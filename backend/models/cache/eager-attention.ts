@@ -28,7 +28,7 @@ export interface HeldLayer extends CachedLayer {
 export function attendEager(q: Tensor, cached: HeldLayer, hook: Hook): Tensor[] {
   const { n_heads: H, n_key_value_heads: G, d_head: D } = cached.config;
   const { tokens: C, starts } = cached.places.tokens;
-  const length = Math.max(...starts) + C;
+  const length = cached.places.positions.numbers.reduce((most, position) => Math.max(most, position), 0) + 1;
   const spans = starts.map((_, r) => Array.from({ length: G }, (_, g) => HeadSpans.of(cached, r, g)));
   const summaries = Math.max(...spans.flat().map((each) => each.summaries.length / 4));
   const rows = spans.map((heads, r) => heads.map((own, g) => headOf(cached, { r, g, own }, { length, summaries })));
@@ -86,7 +86,8 @@ interface PlainHead {
   /** Additive: -1e9 at positions that it does not hold, the logarithms of the summaries' tokens [1, length + summaries]. */
   absence: Tensor;
   limits: AttentionLimits;
-  start: number;
+  /** Positions of the row's queries. */
+  queries: Int32Array;
   /** The same for heads of equal masks. */
   reach: string;
 }
@@ -121,12 +122,13 @@ function tokensOf(
   length: number,
 ): PlainHead {
   const spans = own.tokens;
-  const start = places.tokens.starts[r]!;
+  const { tokens: count, starts, among } = places.tokens;
+  const queries = places.positions.numbers.subarray(r * count, (r + 1) * count);
   const { layer, windows, local } = places.reaches[index]!;
   const limits = { window: cache.windows[layer]![g] ?? windows?.[g], local };
-  const reach = `${start} ${JSON.stringify(limits)} ${spans.filter((_, i) => i % 4 > 1)}`;
+  const reach = `${among ? queries : starts[r]} ${JSON.stringify(limits)} ${spans.filter((_, i) => i % 4 > 1)}`;
   const { keys, values } = cache.storage.read(spans);
-  if (inOrder(spans, length)) return { keys, values, absence: tf.zeros([1, length]), limits, start, reach };
+  if (inOrder(spans, length)) return { keys, values, absence: tf.zeros([1, length]), limits, queries, reach };
   const held = positionsIn(spans);
   const absence = new Float32Array(length).fill(-1e9);
   for (const position of held) absence[position] = 0;
@@ -137,7 +139,7 @@ function tokensOf(
     values: spread(values),
     absence: tf.tensor2d(absence, [1, length]),
     limits,
-    start,
+    queries,
     reach,
   };
 }
@@ -164,8 +166,8 @@ function maskOf(
   rows: readonly (readonly PlainHead[])[],
   { first, count, group, length }: { first: number; count: number; group: number; length: number },
 ): Tensor {
-  const one = ({ limits, absence, start }: PlainHead): Tensor => {
-    const query = tf.tensor2d(Array.from({ length: count }, (_, t) => [start + first + t]));
+  const one = ({ limits, absence, queries }: PlainHead): Tensor => {
+    const query = tf.tensor2d([...queries.subarray(first, first + count)], [count, 1]);
     const limited = additiveMask(query, sequence(length), limits);
     return tf.add(besides(limited, absence.shape[1]! - length), absence);
   };

@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Window } from "../transformer/attention.ts";
-import { countIn, freeSlots, positionsBySlot, settled, withoutPositions } from "./runs.ts";
+import { countIn, freeSlots, positionsBySlot, settled, withoutPositions, withPositions } from "./runs.ts";
 import {
   type CachePage,
   type CacheStorage,
@@ -29,9 +29,17 @@ export interface Extent {
   readonly count: number;
 }
 
-/** Keys and values of one KV head as they are held, and their positions. */
-export interface HeldBytes extends StoredBytes {
+/** Keys and values as they are held, and their positions. */
+interface PositionedBytes extends StoredBytes {
   readonly positions: readonly number[];
+}
+
+/** Keys and values of one KV head as they are held. */
+export interface HeldBytes extends PositionedBytes {
+  /** Channels that are left of pruned keys, ascending. */
+  readonly channels?: readonly number[] | undefined;
+  /** Those whose keys are held in these channels alone: before the others. */
+  readonly pruned?: PositionedBytes | undefined;
   /** By position, the token that it was before positions were numbered anew; of the first ones, or of none. */
   readonly origins?: readonly number[] | undefined;
 }
@@ -73,8 +81,8 @@ export function rowsAllocated(length: number, window?: Window): number {
 
 /**
  * Keys and values of one KV head of one row, in pages of slots: slot s is row s % 128 of page floor(s / 128). A full head fills one
- * slot after the other, a streaming head its sinks and a ring; after an eviction either holds what was left. How many tokens it
- * has seen the cache knows.
+ * slot after the other, a streaming head its sinks and a ring; after an eviction either holds what was left. Tokens whose keys were
+ * pruned to some channels lie in pages of their own, before the others. How many tokens it has seen the cache knows.
  */
 export class HeadCache {
   readonly window: Window | undefined;
@@ -92,6 +100,9 @@ export class HeadCache {
   #summary: { readonly page: CachePage; readonly weight: number } | undefined;
   /** By position, the token that it was before positions were numbered anew. */
   #origins: readonly number[];
+  /** Tokens with keys of some channels alone: the positions before its `#end`, which none of its own are. */
+  #pruned: HeadCache | undefined;
+  #channels: readonly number[] | undefined;
 
   constructor(storage: CacheStorage, window?: Window, like?: HeadCache) {
     this.window = window;
@@ -103,10 +114,20 @@ export class HeadCache {
     const summary = like ? like.#summary : undefined;
     this.#summary = summary && { ...summary, page: summary.page.retain() };
     this.#origins = like ? like.#origins : [];
+    const pruned = like ? like.#pruned : undefined;
+    this.#pruned = pruned && new HeadCache(pruned.#storage, undefined, pruned);
+    this.#channels = like ? like.#channels : undefined;
   }
 
   /** A full head that holds `length` tokens as a streaming one, which has a copy of what it keeps. */
   static streaming(full: HeadCache, length: number, window: Window): HeadCache {
+    if (full.#pruned) {
+      const whole = new HeadCache(full.#storage, undefined, full);
+      whole.#widen(length);
+      const head = HeadCache.streaming(whole, length, window);
+      whole.dispose();
+      return head;
+    }
     const head = new HeadCache(full.#storage, window);
     const held = full.#slotByPosition(length);
     head.prepare(0, length);
@@ -119,12 +140,75 @@ export class HeadCache {
     head.#kept = full.#kept;
     head.#end = full.#end;
     head.#origins = full.#origins;
+    head.#channels = full.#channels;
     return head;
   }
 
   /** Bytes of its pages. */
   get bytes(): number {
-    return this.#pages.reduce((sum, { bytes }) => sum + bytes, this.#summary?.page.bytes ?? 0);
+    const others = (this.#summary?.page.bytes ?? 0) + (this.#pruned?.bytes ?? 0);
+    return this.#pages.reduce((sum, { bytes }) => sum + bytes, others);
+  }
+
+  /** Channels that were left of its keys when they were last pruned, ascending; undefined where nobody has. */
+  get channels(): readonly number[] | undefined {
+    return this.#channels;
+  }
+
+  /** Notes that the other channels of the keys that it holds are 0. */
+  noteChannels(channels: readonly number[]): void {
+    this.#channels = channels;
+  }
+
+  /** Holds the keys so far of a full head in some of their channels alone; those of later tokens have all, as ever. @param channels ascending */
+  prune(length: number, channels: readonly number[]): void {
+    const pruned = new HeadCache(this.#storage.ofChannels(channels));
+    pruned.#copy(this, length);
+    this.#clear(length);
+    this.#pruned = pruned;
+    this.#channels = channels;
+  }
+
+  /** Puts pruned keys back into rows of all channels, of which those that were dropped are 0. */
+  #widen(length: number): void {
+    if (!this.#pruned) return;
+    const whole = new HeadCache(this.#storage);
+    whole.#copy(this, length);
+    this.#clear(length);
+    this.#pages.push(...whole.#pages);
+    this.#kept = whole.#kept;
+  }
+
+  /** Copies all that another full head holds into slots one after the other, being empty. */
+  #copy(other: HeadCache, length: number): void {
+    const extents = other.extents(length).sort((a, b) => a.position - b.position);
+    const positions = extents.flatMap(({ position, count }) => Array.from({ length: count }, (_, i) => position + i));
+    this.#allocate(rowsAllocated(positions.length));
+    let slot = 0;
+    for (const { page, row, count } of extents)
+      for (let done = 0; done < count; ) {
+        const now = Math.min(count - done, PAGE - (slot % PAGE));
+        this.#storage.copyRows(page, this.pageOf(slot), { from: row + done, to: slot % PAGE, count: now });
+        slot += now;
+        done += now;
+      }
+    this.#kept = toRuns(positions);
+    this.#end = length;
+    this.#placed = length;
+  }
+
+  /** Holds nothing of the tokens so far. */
+  #clear(length: number): void {
+    for (const page of this.#pages.splice(0)) page.release();
+    this.#pruned?.dispose();
+    this.#pruned = undefined;
+    this.#kept = [];
+    this.#end = length;
+    this.#placed = length;
+  }
+
+  #allocate(rows: number): void {
+    for (let first = 0; first < rows; first += PAGE) this.#pages.push(this.#storage.page(Math.min(PAGE, rows - first)));
   }
 
   /** Tokens that its summary stands for; 0 without one. */
@@ -139,15 +223,22 @@ export class HeadCache {
    */
   spans(length: number): Int32Array[] {
     const summary = this.#summary && Int32Array.of(this.#summary.page.id, 0, -this.#summary.weight, 1);
-    return [...this.#rowSpans(length), ...(summary ? [summary] : [])];
+    return [...this.rowSpans(length), ...(summary ? [summary] : [])];
   }
 
-  /** The same without its summary. */
-  #rowSpans(length: number): Int32Array[] {
+  /** The same without its summary. @param first row whose span is wanted */
+  rowSpans(length: number, first = 0): Int32Array[] {
+    const all = this.#allRowSpans(length);
+    return first === 0 ? all : [spansFrom(concatenated(all), first)];
+  }
+
+  #allRowSpans(length: number): Int32Array[] {
     this.#insistPlaced(length);
-    if (this.window || this.#end === 0 || length < this.#end) return [spansOf(this.runs(length), this.#pages)];
+    const pruned = this.#pruned?.rowSpans(this.#before) ?? [];
+    if (this.window || this.#end === 0 || length < this.#end)
+      return [...pruned, spansOf(this.#runs(length), this.#pages)];
     const fresh = { slot: this.#used, position: this.#end, count: length - this.#end };
-    return [this.#spansOfKept(), spansOf([fresh], this.#pages)];
+    return [...pruned, this.#spansOfKept(), spansOf([fresh], this.#pages)];
   }
 
   #spansOfKept(): Int32Array {
@@ -184,7 +275,7 @@ export class HeadCache {
     if (this.window) return [];
     const whole = Math.floor((this.slotOf(length) - recent) / PAGE);
     if (!this.#pages.slice(0, Math.max(0, whole)).some((page) => !page.inCodes)) return [];
-    const positions = positionsBySlot(this.runs(length), this.slotOf(length));
+    const positions = positionsBySlot(this.#runs(length), this.slotOf(length));
     return this.#pages.slice(0, whole).flatMap((page, number) => {
       const own = positions.slice(number * PAGE, (number + 1) * PAGE);
       return page.inCodes || page.rows < PAGE ? [] : [{ number, page, positions: own }];
@@ -197,8 +288,14 @@ export class HeadCache {
     this.#pages[number] = coded;
   }
 
-  /** The slots in use after `length` tokens, and their positions. */
-  runs(length: number): Run[] {
+  /** The positions held after `length` tokens, ascending: of pruned keys (undefined where none are held so), and of keys of all channels. */
+  positionsByForm(length: number): { pruned: number[] | undefined; whole: number[] } {
+    const whole = positionsOf(this.#runs(length)).sort((a, b) => a - b);
+    return { pruned: this.#pruned ? positionsOf(this.#pruned.#kept) : undefined, whole };
+  }
+
+  /** The slots in use of its own pages after `length` tokens, and their positions. */
+  #runs(length: number): Run[] {
     const end = Math.min(this.#end, length);
     if (end === 0) return heldRuns(length, this.window);
     if (!this.window) {
@@ -217,8 +314,8 @@ export class HeadCache {
   /** The same as rows of pages. @throws HeadscopeError (usage) where no forward has given some of them a place */
   extents(length: number): Extent[] {
     this.#insistPlaced(length);
-    const extents: Extent[] = [];
-    for (const { slot, position, count } of this.runs(length))
+    const extents: Extent[] = this.#pruned ? this.#pruned.extents(this.#before) : [];
+    for (const { slot, position, count } of this.#runs(length))
       for (let done = 0; done < count; ) {
         const row = (slot + done) % PAGE;
         const page = this.#pages[Math.floor((slot + done) / PAGE)]!;
@@ -247,30 +344,72 @@ export class HeadCache {
     if (end <= start) return;
     this.#insistPlaced(start);
     const { window } = this;
-    const rows = window ? rowsAllocated(end, window) : rowsAllocated(this.slotOf(end - 1) + 1);
-    for (let i = window ? 0 : Math.floor(this.slotOf(start) / PAGE); i * PAGE < rows; i++) {
+    if (window) this.#makeRoom(0, rowsAllocated(end, window));
+    else this.#makeRoom(this.slotOf(start), rowsAllocated(this.slotOf(end - 1) + 1));
+    this.#placed = end;
+  }
+
+  /**
+   * Makes room for positions among those of `length` tokens, of a full head that holds none of them: in the slots behind its others, in
+   * the order of the positions.
+   * @param positions ascending
+   * @throws HeadscopeError (usage) for a position that it holds, and a streaming head
+   */
+  admit(length: number, positions: readonly number[]): void {
+    this.#widen(this.#placed);
+    const before = this.#ascending(this.#placed);
+    const used = countIn(before);
+    const { runs, present } = withPositions(before, positions, used);
+    if (this.window || present !== undefined) {
+      const head = this.window ? "a streaming head" : `a head that holds position ${present}`;
+      throw new HeadscopeError("usage", `${head} can't take it among its others`, {
+        remedy: "give full heads positions that they don't hold",
+      });
+    }
+    this.#makeRoom(used, rowsAllocated(used + positions.length));
+    this.#kept = runs;
+    this.#end = length;
+    this.#placed = length;
+  }
+
+  /** Allocates pages from that of a slot on, and copies those that are not its own. */
+  #makeRoom(slot: number, rows: number): void {
+    for (let i = Math.floor(slot / PAGE); i * PAGE < rows; i++) {
       const wanted = Math.min(PAGE, rows - i * PAGE);
       const page = this.#pages[i];
       if (!page) this.#pages[i] = this.#storage.page(wanted);
       else if (page.holders > 1 || page.rows < wanted || page.inCodes)
         this.#replace(i, Math.max(wanted, page.rows), page.rows);
     }
-    this.#placed = end;
+  }
+
+  /** The positions that it holds after `length` tokens, ascending. */
+  positions(length: number): number[] {
+    const before = this.#pruned ? positionsOf(this.#pruned.#kept) : [];
+    return [...before, ...positionsOf(this.#ascending(length))];
   }
 
   /** Keys and values of what it holds after `length` tokens, and the positions. @returns tensors of the caller's */
   read(length: number): StoredRows & { positions: number[] } {
-    return { ...this.#storage.read(concatenated(this.#rowSpans(length))), positions: positionsOf(this.runs(length)) };
+    const before = this.#pruned ? positionsOf(this.#pruned.#kept) : [];
+    const positions = [...before, ...positionsOf(this.#runs(length))];
+    return { ...this.#storage.read(concatenated(this.rowSpans(length))), positions };
   }
 
   /** The same as it is held, positions ascending. */
   dump(length: number): HeldBytes {
-    const extents = this.extents(length).sort((a, b) => a.position - b.position);
+    const pruned = this.#pruned?.dump(this.#before);
+    const before = this.#before;
+    const extents = this.extents(length)
+      .filter(({ position }) => position >= before)
+      .sort((a, b) => a.position - b.position);
     const parts = extents.map(({ page, row, count }) => this.#storage.dump(page, row, count));
     return {
       keys: Buffer.concat(parts.map(({ keys }) => keys)),
       values: Buffer.concat(parts.map(({ values }) => values)),
       positions: extents.flatMap(({ position, count }) => Array.from({ length: count }, (_, i) => position + i)),
+      channels: this.#channels,
+      pruned,
     };
   }
 
@@ -278,27 +417,37 @@ export class HeadCache {
    * Takes what `dump` gave of a head with the same window after `length` tokens.
    * @returns false for positions that it would not hold; nothing is taken then
    */
-  restore(length: number, { keys, values, positions, origins = [] }: HeldBytes): boolean {
+  restore(length: number, { keys, values, positions, origins = [], channels, pruned }: HeldBytes): boolean {
     const { window } = this;
+    const before = pruned ? (pruned.positions.at(-1) ?? -1) + 1 : 0;
     const ascending = positions.every(
-      (p, i) => p > (positions[i - 1] ?? -1) && p < length && survives(p, length, window),
+      (p, i) => p > (positions[i - 1] ?? before - 1) && p < length && survives(p, length, window),
     );
     if (!ascending || origins.length > length) return false;
+    if (pruned) {
+      const head = new HeadCache(this.#storage.ofChannels(channels ?? []));
+      if (window || before > length || !head.restore(before, pruned)) return false;
+      head.#kept = toRuns(pruned.positions);
+      head.#end = before;
+      this.#pruned = head;
+    }
+    this.#channels = channels;
     this.#origins = origins;
     if (positions.length < slotsUsed(length, window)) {
       this.#kept = toRuns(positions);
       this.#end = length;
     }
     const rows = window ? rowsAllocated(length, window) : rowsAllocated(positions.length);
-    for (let first = 0; first < rows; first += PAGE) this.#pages.push(this.#storage.page(Math.min(PAGE, rows - first)));
+    this.#allocate(rows);
     this.#placed = length;
     const bytes = this.#storage.heldBytes;
     for (let i = 0; i < positions.length; ) {
       const slot = window ? slotOf(positions[i]!, window) : i;
       let count = 1;
       while (i + count < positions.length && (slot + count) % PAGE !== 0 && this.#follows(positions, i, count)) count++;
-      const part = (of: Uint8Array): Uint8Array => of.slice(i * bytes, (i + count) * bytes);
-      this.#storage.restore(this.pageOf(slot), slot % PAGE, { keys: part(keys), values: part(values) });
+      const part = (of: Uint8Array, row: number): Uint8Array => of.slice(i * row, (i + count) * row);
+      const rows = { keys: part(keys, bytes.keys), values: part(values, bytes.values) };
+      this.#storage.restore(this.pageOf(slot), slot % PAGE, rows);
       i += count;
     }
     return true;
@@ -315,10 +464,12 @@ export class HeadCache {
    * @throws HeadscopeError (usage) for positions that it does not hold
    */
   evict(length: number, positions: readonly number[]): void {
-    const kept = [...new Set(positions)].sort((a, b) => a - b);
+    const all = [...new Set(positions)].sort((a, b) => a - b);
+    const [before, kept] = this.#apart(all);
     const held = this.#slotByPosition(length);
     const absent = kept.find((position) => !held.has(position));
     if (absent !== undefined) throw notHeld(absent, "kept");
+    this.#pruned?.evict(this.#before, before);
     const runs = toRuns(kept);
     if (!this.window) this.#compact(kept.map((position) => held.get(position)!));
     this.#kept = runs;
@@ -331,11 +482,13 @@ export class HeadCache {
    */
   drop(length: number, positions: readonly number[]): void {
     this.#insistPlaced(length);
-    const gone = [...new Set(positions)].sort((a, b) => a - b);
+    const [before, gone] = this.#apart([...new Set(positions)].sort((a, b) => a - b));
     const { runs, freed, absent } = withoutPositions(this.#ascending(length), gone);
     if (absent !== undefined) throw notHeld(absent, "dropped");
+    if (before.length > 0) this.#pruned!.drop(this.#before, before);
+    if (gone.length === 0) return;
     if (gone.length > FEW || this.window || this.#pages.some(({ inCodes }) => inCodes)) {
-      this.evict(length, positionsOf(runs));
+      this.evict(length, [...(this.#pruned ? positionsOf(this.#pruned.#kept) : []), ...positionsOf(runs)]);
       return;
     }
     const used = countIn(runs);
@@ -345,9 +498,20 @@ export class HeadCache {
     this.#shrink(used);
   }
 
+  /** The first position whose key is not pruned. */
+  get #before(): number {
+    return this.#pruned ? this.#pruned.#end : 0;
+  }
+
+  /** Positions of tokens whose keys are pruned, and the others. */
+  #apart(positions: readonly number[]): [number[], number[]] {
+    const end = this.#before;
+    return [positions.filter((position) => position < end), positions.filter((position) => position >= end)];
+  }
+
   /** The runs by ascending positions. */
   #ascending(length: number): Run[] {
-    const runs = this.runs(length);
+    const runs = this.#runs(length);
     return this.window ? runs.sort((a, b) => a.position - b.position) : runs;
   }
 
@@ -378,6 +542,7 @@ export class HeadCache {
    * @param positions ascending @param rows [positions, d_head]
    */
   write(length: number, positions: readonly number[], { keys, values }: StoredRows): void {
+    this.#widen(length);
     const held = this.#slotByPosition(length);
     const numbers = new Int32Array(2 * positions.length);
     positions.forEach((position, i) => {
@@ -401,6 +566,7 @@ export class HeadCache {
    * @param skipped tokens that earlier numberings have left out
    */
   renumber(length: number, skipped: number): void {
+    this.#widen(length);
     this.#origins = this.origins(length, skipped);
     const inOrder = this.#kept.every(({ slot }, i) => i === 0 || slot > this.#kept[i - 1]!.slot);
     if (!inOrder) this.#compact([...this.#slotByPosition(length).values()]);
@@ -427,16 +593,15 @@ export class HeadCache {
 
   /** Leaves the positions up to `end` empty, behind what a truncation has left of positions that were numbered anew. */
   countOn(end: number): void {
-    const held = this.#placed;
-    this.#kept = held > 0 ? [{ slot: 0, position: 0, count: held }] : [];
+    const [held, before] = [this.#placed, this.#before];
+    this.#kept = held > before ? [{ slot: 0, position: before, count: held - before }] : [];
     this.#end = end;
     this.#placed = end;
   }
 
   /** The tokens that it holds, ascending: positions where none were numbered anew. @param skipped tokens left out by that */
   origins(length: number, skipped: number): number[] {
-    const positions = positionsOf(this.runs(length)).sort((a, b) => a - b);
-    return positions.map((position) => this.#origins[position] ?? position + skipped);
+    return this.positions(length).map((position) => this.#origins[position] ?? position + skipped);
   }
 
   /**
@@ -447,6 +612,7 @@ export class HeadCache {
     if (to >= length) return;
     this.checkTruncation(length);
     this.#origins = this.#origins.slice(0, to);
+    this.#pruned?.truncate(this.#before, to);
     const kept = this.#kept.flatMap((run) => overlap(run, 0, to));
     if (this.window || to >= this.#end) this.#kept = kept;
     else this.#settle(kept, freeSlots(kept, countIn(kept)));
@@ -466,6 +632,8 @@ export class HeadCache {
 
   dispose(): void {
     for (const page of this.#pages.splice(0)) page.release();
+    this.#pruned?.dispose();
+    this.#pruned = undefined;
     this.setSummary(undefined);
   }
 
@@ -493,7 +661,7 @@ export class HeadCache {
   }
 
   #slotByPosition(length: number): Map<number, number> {
-    const slots = this.runs(length).flatMap(({ slot, position, count }) =>
+    const slots = this.#runs(length).flatMap(({ slot, position, count }) =>
       Array.from({ length: count }, (_, i) => [position + i, slot + i] as const),
     );
     return new Map(slots);
@@ -506,8 +674,7 @@ export class HeadCache {
   /** Moves slots together into new pages. @param slots ascending */
   #compact(slots: readonly number[]): void {
     const old = this.#pages.splice(0);
-    const rows = rowsAllocated(slots.length);
-    for (let first = 0; first < rows; first += PAGE) this.#pages.push(this.#storage.page(Math.min(PAGE, rows - first)));
+    this.#allocate(rowsAllocated(slots.length));
     this.#fill(old, slots);
     for (const page of old) page.release();
   }
@@ -549,6 +716,19 @@ function spansOf(runs: readonly Run[], pages: readonly CachePage[]): Int32Array 
       done += now;
     }
   return spans.subarray(0, end);
+}
+
+/** Spans without their first rows. @param spans [n, 4] */
+function spansFrom(spans: Int32Array, first: number): Int32Array {
+  let before = 0;
+  for (let i = 0; i < spans.length; before += spans[i + 3]!, i += 4) {
+    const skipped = first - before;
+    if (skipped >= spans[i + 3]!) continue;
+    const rest = spans.slice(i);
+    if (skipped > 0) rest.set([rest[1]! + skipped, rest[2]! + skipped, rest[3]! - skipped], 1);
+    return rest;
+  }
+  return new Int32Array(0);
 }
 
 /** The part of a run whose positions lie from `first` to before `end`. */

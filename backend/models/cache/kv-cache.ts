@@ -3,14 +3,15 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, listOf, oneOf, type Rule, type Rules, whole } from "../../common/options.ts";
 import { counted } from "../../common/text.ts";
 import { CACHE_KINDS, type CacheKind } from "../../common/words.ts";
+import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
 import { type CacheForm, describeForm, FormCodings } from "./forms/form.ts";
 import type { SampledPage } from "./forms/kvquant.ts";
 import { HeadCache, type HeldBytes, rowsAllocated, type WholePage } from "./head-cache.ts";
-import type { CacheStorage, StoredRows } from "./storage/storage.ts";
+import { type CacheStorage, concatenated, type StoredRows } from "./storage/storage.ts";
 import { storageOf } from "./storage/storages.ts";
-import { checkWindows, positionsOf } from "./window.ts";
+import { checkWindows } from "./window.ts";
 
 /** Options of a cache. */
 export interface KvCacheOptions {
@@ -50,6 +51,13 @@ export interface HeldRows {
   values: Tensor;
   /** By row of these, its position. */
   positions: number[];
+}
+
+/** One KV head of a cache. */
+export interface HeadPlace {
+  readonly layer: number;
+  readonly row: number;
+  readonly head: number;
 }
 
 /** One row of a cache: a sequence. */
@@ -182,6 +190,14 @@ export class KvCache {
     }
   }
 
+  /** By layer and KV head of a row, the channels that are left of keys that were pruned; undefined where none were. */
+  channels(row: number): number[][][] | undefined {
+    const { heads } = this.#rows[row]!;
+    if (heads.flat().every(({ channels }) => channels === undefined)) return undefined;
+    const all = Array.from({ length: this.#config.d_head }, (_, channel) => channel);
+    return heads.map((layer) => layer.map(({ channels }) => [...(channels ?? all)]));
+  }
+
   /** True where a KV head has a row that stands for several tokens. */
   get summarises(): boolean {
     return this.#rows.some(({ heads }) => heads.flat().some(({ summarised }) => summarised > 0));
@@ -245,6 +261,24 @@ export class KvCache {
       this.#rows.forEach(({ length, heads }, r) => {
         for (const head of heads[layer]!) head.prepare(length, length + byRow(tokens, r));
       });
+  }
+
+  /**
+   * Makes room for positions that are counted already, in layers that don't hold them yet.
+   * @param positions ascending, by row
+   * @throws HeadscopeError (usage) for positions that a head holds or the cache does not count, and streaming heads
+   */
+  admit(positions: readonly (readonly number[])[], layers: Iterable<number>): void {
+    for (const layer of layers)
+      this.#rows.forEach(({ length, heads }, r) => {
+        for (const head of heads[layer]!) head.admit(length, positions[r]!);
+      });
+  }
+
+  /** One row as a cache: what becomes of it there becomes of it here. */
+  rowOf(row: number): KvCache {
+    this.#checkRows([row]);
+    return this.#with([this.#rows[row]!]);
   }
 
   /** Counts tokens of a row that restored heads have left out in a new numbering of their positions. */
@@ -340,15 +374,26 @@ export class KvCache {
   }
 
   /**
+   * Holds the keys so far of one full KV head in some of their channels alone: later tokens' have all. Dropped channels are read as 0.
+   * @param channels ascending; all leave the keys as they are
+   * @throws HeadscopeError (usage) for a head that streams
+   */
+  pruneKeys({ layer, row, head }: HeadPlace, channels: readonly number[]): void {
+    const own = this.head(layer, row, head);
+    if (own.window)
+      throw new HeadscopeError("usage", "the keys of a streaming head can't be pruned: new tokens take their places", {
+        remedy: "prune those of full heads",
+      });
+    if (channels.length < this.#config.d_head) own.prune(this.lengths[row]!, channels);
+    else own.noteChannels(channels);
+  }
+
+  /**
    * Puts keys and values in the place of those of positions that one KV head holds.
    * @param positions ascending @param rows [positions, d_head] of the caller's
    * @throws HeadscopeError (usage) for positions that it does not hold
    */
-  write(
-    { layer, row, head }: { layer: number; row: number; head: number },
-    positions: readonly number[],
-    rows: StoredRows,
-  ): void {
+  write({ layer, row, head }: HeadPlace, positions: readonly number[], rows: StoredRows): void {
     this.head(layer, row, head).write(this.lengths[row]!, positions, rows);
   }
 
@@ -360,7 +405,7 @@ export class KvCache {
     this.#checkRows([row]);
     const own = this.#rows[row]!;
     const heads = own.heads.flat();
-    const counts = new Set(heads.map((head) => positionsOf(head.runs(own.length)).length));
+    const counts = new Set(heads.map((head) => head.positions(own.length).length));
     if (counts.size !== 1 || heads.some(({ window }) => window))
       throw new HeadscopeError("usage", "only heads that hold as many tokens, and don't stream, can be numbered anew", {
         remedy: "let as many tokens go from each head",
@@ -390,7 +435,7 @@ export class KvCache {
 
   /** The positions that one KV head holds, ascending. */
   positions(layer: number, row: number, head: number): number[] {
-    return positionsOf(this.head(layer, row, head).runs(this.lengths[row]!)).sort((a, b) => a - b);
+    return this.head(layer, row, head).positions(this.#rows[row]!.length);
   }
 
   /** Keys, values and positions of one KV head. @returns tensors of the caller's */
@@ -398,8 +443,22 @@ export class KvCache {
     return this.head(layer, row, head).read(this.lengths[row]!);
   }
 
+  /**
+   * Keys and values of KV heads of a layer that hold as many tokens, read in one go.
+   * @param first of each head's that is read @returns tensors of the caller's [heads, held - first, d_head]
+   */
+  readTogether({ layer, row, heads }: { layer: number; row: number; heads: readonly number[] }, first = 0): StoredRows {
+    const { length } = this.#rows[row]!;
+    const spans = heads.flatMap((head) => this.head(layer, row, head).rowSpans(length, first));
+    return tf.tidy(() => {
+      const { keys, values } = this.storage.read(concatenated(spans));
+      const byHead = (rows: Tensor): Tensor => tf.reshape(rows, [heads.length, -1, this.#config.d_head]);
+      return { keys: byHead(keys), values: byHead(values) };
+    });
+  }
+
   /** Keys and values of some of the positions that one KV head holds. @param positions ascending @returns tensors of the caller's */
-  readAt(place: { layer: number; row: number; head: number }, positions: readonly number[]): StoredRows {
+  readAt(place: HeadPlace, positions: readonly number[]): StoredRows {
     const extents = this.head(place.layer, place.row, place.head).extents(this.lengths[place.row]!);
     const wanted = new Set(positions);
     const spans = extents.flatMap(({ page, row, position, count }) =>

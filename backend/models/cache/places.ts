@@ -13,6 +13,16 @@ export interface NewTokens {
   starts: readonly number[];
   /** By row, the position behind its last token so far; not behind its start where the row has ended before. */
   ends: readonly number[];
+  /** By row, positions among those held; default one after the other from the start on. */
+  among?: readonly AdmittedTokens[] | undefined;
+}
+
+/** Tokens of one row that lie among others. */
+export interface AdmittedTokens {
+  /** Ascending. */
+  readonly positions: readonly number[];
+  /** Number of the row's last slots that are theirs and of tokens behind them, which go through the layer later. */
+  readonly slots: number;
 }
 
 /** The reach of a layer's queries into a cache. */
@@ -83,7 +93,7 @@ export class Places {
 
   /** @param cache whose pages are prepared for these tokens */
   constructor(cache: KvCache, tokens: NewTokens, reaches: readonly LayerReach[], pages: ChunkPages) {
-    const { tokens: T, starts, ends } = tokens;
+    const { tokens: T, starts, ends, among } = tokens;
     const heads = cache.windows[0]!.length;
     const lists: number[] = [];
     const spans = new SpanTable();
@@ -94,6 +104,18 @@ export class Places {
       const head = cache.head(layer, r, g);
       const [start, end] = [starts[r]!, ends[r]!];
       const [first, token] = [spans.count, l * starts.length * T + r * T];
+      const { recent = 0, sink = 0 } = head.window ?? windows?.[g] ?? {};
+      const admitted = among?.[r];
+      if (admitted) {
+        const length = cache.lengths[r]!;
+        const slot = head.slotOf(length) - admitted.slots;
+        spans.add(head.spans(length).map((list) => spansBefore(list, end)));
+        admitted.positions.forEach((_, t) => {
+          slots.put((token + t) * heads + g, head.pageOf(slot + t), (slot + t) % PAGE);
+        });
+        lists.push(first, spans.count - first, recent, sink, local);
+        return;
+      }
       const passing = T > 1 && end > start && displaces(head, end);
       spans.add(head.spans(passing ? start : end));
       if (passing) {
@@ -107,12 +129,14 @@ export class Places {
         const slot = head.slotOf(position);
         target.put((token + position - start) * heads + g, head.pageOf(slot), slot % PAGE);
       }
-      const { recent = 0, sink = 0 } = head.window ?? windows?.[g] ?? {};
       lists.push(first, spans.count - first, recent, sink, local);
     };
     for (let l = 0; l < reaches.length; l++)
       for (let r = 0; r < starts.length; r++) for (let g = 0; g < heads; g++) visit(l, r, g);
-    const positions = starts.flatMap((start) => Array.from({ length: T }, (_, t) => start + t));
+    const positions = starts.flatMap((start, r) => {
+      const own = among?.[r]?.positions;
+      return Array.from({ length: T }, (_, t) => (own ? (own[t] ?? own.at(-1)!) : start + t));
+    });
     this.tokens = tokens;
     this.reaches = reaches;
     this.positions = new Table(Int32Array.from(positions), [starts.length, T]);
@@ -194,6 +218,16 @@ class SlotTable {
   table(): Table | undefined {
     return this.#numbers && new Table(this.#numbers, this.shape);
   }
+}
+
+/** The parts of spans with positions below an end. @param spans [n, 4] */
+function spansBefore(spans: Int32Array, end: number): Int32Array {
+  const before: number[] = [];
+  for (let i = 0; i < spans.length; i += 4) {
+    const count = Math.min(spans[i + 3]!, end - spans[i + 2]!);
+    if (count > 0) before.push(spans[i]!, spans[i + 1]!, spans[i + 2]!, count);
+  }
+  return Int32Array.from(before);
 }
 
 /** Says that a head lets go of positions by the time it has seen `end`. */

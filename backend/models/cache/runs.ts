@@ -45,6 +45,40 @@ export function withoutPositions(
   return next < gone.length ? { runs: left, freed, absent: gone[next]! } : { runs: left, freed };
 }
 
+/**
+ * Runs with more positions, in slots one after the other.
+ * @param runs by ascending positions
+ * @param positions ascending, each once
+ * @param slot of the first of them
+ * @returns by ascending positions; `present` is the first of them that a run holds already
+ */
+export function withPositions(
+  runs: readonly Run[],
+  positions: readonly number[],
+  slot: number,
+): { runs: Run[]; present?: number } {
+  const joined: { slot: number; position: number; count: number }[] = [];
+  const add = (run: Run): void => {
+    const last = joined.at(-1);
+    const follows = last && last.position + last.count === run.position && last.slot + last.count === run.slot;
+    if (follows) last.count += run.count;
+    else joined.push({ ...run });
+  };
+  let next = 0;
+  const addBelow = (end: number): void => {
+    for (; next < positions.length && positions[next]! < end; next++)
+      add({ slot: slot + next, position: positions[next]!, count: 1 });
+  };
+  for (const run of runs) {
+    addBelow(run.position);
+    const present = positions[next];
+    if (present !== undefined && present < run.position + run.count) return { runs: joined, present };
+    add(run);
+  }
+  addBelow(Number.POSITIVE_INFINITY);
+  return { runs: joined };
+}
+
 /** Slots below a number that no run uses. */
 export function freeSlots(runs: readonly Run[], below: number): number[] {
   const used = new Uint8Array(below);

@@ -57,7 +57,10 @@ function positionsOf(pass: ForwardPass, chunk: Chunk): { positions: Tensor; leng
   const { model, input, plan } = pass;
   let length = 0;
   const positions = tokenGrid(pass, chunk, (r, t) => {
-    const position = Math.min(input.positions?.[r]?.[t] ?? plan.starts[r]! + t, model.config.n_ctx - 1);
+    const position = Math.min(
+      (input.positions ?? input.places)?.[r]?.[t] ?? plan.starts[r]! + t,
+      model.config.n_ctx - 1,
+    );
     length = Math.max(length, position + 1);
     return position;
   });

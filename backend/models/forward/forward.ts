@@ -49,7 +49,7 @@ export function forward(model: Model, input: ForwardInput, options: ForwardOptio
       };
     });
     pass.clearPadding();
-    plan.cache?.advance(plan.lengths);
+    if (!input.places) plan.cache?.advance(plan.lengths);
     const { lengths } = plan;
     const all = [resid, ...(logits ? [logits] : []), ...pass.collected];
     return { lengths, resid, ...(logits ? { logits } : {}), activations, reductions, dispose: () => tf.dispose(all) };

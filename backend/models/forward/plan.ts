@@ -11,7 +11,7 @@ import {
 } from "../../common/options.ts";
 import { hasKernels } from "../../kernels/kernels.ts";
 import { KvCache } from "../cache/kv-cache.ts";
-import { ChunkPages, type LayerReach, Places } from "../cache/places.ts";
+import { ChunkPages, type LayerReach, type NewTokens, Places } from "../cache/places.ts";
 import { checkWindows } from "../cache/window.ts";
 import { localWindow, type ModelConfig } from "../config.ts";
 import type { Model } from "../model.ts";
@@ -75,7 +75,9 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     throw new HeadscopeError("usage", `the cache has ${cache.rows} rows, the input ${rows}`, {
       remedy: "make a cache with as many rows",
     });
-  const starts = cache ? [...cache.lengths] : new Array(rows).fill(0);
+  const { places } = input;
+  if (places) checkPlaces(input, lengths);
+  const starts = places ? places.map(([first]) => first!) : cache ? [...cache.lengths] : new Array(rows).fill(0);
   if (cache && (input.keyMask || input.windows))
     throw new HeadscopeError("usage", "a key mask or windows can't be given with a cache", {
       remedy: "give the cache windows of its own",
@@ -88,7 +90,7 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
       remedy: "keep one at least",
     });
   checkWindows(input.windows, config);
-  const end = Math.max(...starts) + total;
+  const end = places ? Math.max(...cache!.lengths) : Math.max(...starts) + total;
   checkFits(end, cache ? "the input with what is cached" : "the input", config);
   const long = total > CHUNK;
   if (long && input.keyMask)
@@ -99,13 +101,13 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     const real = Math.min(CHUNK, total - c * CHUNK);
     return { first: c * CHUNK, real, tokens: padded(real) };
   });
-  cache?.reserve(lengths);
+  if (!places) cache?.reserve(lengths);
   const scratch =
     !cache && (long || attendsInPages(rows, total, input))
       ? new KvCache(config, { rows, capacity: total, layers: 1 })
       : undefined;
   const plan = { rows, total, lengths, chunks, starts, startLayer, stopLayer, cache, scratch };
-  return { ...plan, ...placesOf(plan, config, input.windows) };
+  return { ...plan, ...placesOf(plan, config, input) };
 }
 
 /** Says that the kernels attend for a whole input with less work than a compiled stage: not for short rows, nor for many, whose pages cost more. */
@@ -117,7 +119,7 @@ function attendsInPages(rows: number, total: number, { keyMask }: ForwardInput):
 function placesOf(
   plan: Omit<Plan, "places" | "indices">,
   config: ModelConfig,
-  windows: ForwardInput["windows"],
+  { windows, places: among }: ForwardInput,
 ): Pick<Plan, "places" | "indices" | "pages"> {
   const cache = plan.cache ?? plan.scratch;
   if (!cache) return { places: [], indices: [] };
@@ -130,8 +132,11 @@ function placesOf(
   const unique = [...new Set(keys)];
   const reaches = unique.map((key) => all[keys.indexOf(key)]!);
   const pages = new ChunkPages(cache, Math.max(...plan.chunks.map(({ real }) => real)));
-  cache.prepare(plan.lengths, new Set(reaches.map(({ layer }) => layer)));
+  const held = new Set(reaches.map(({ layer }) => layer));
+  if (among) cache.admit(among, held);
+  else cache.prepare(plan.lengths, held);
   const places = plan.chunks.map(({ first, real, tokens }) => {
+    if (among) return new Places(cache, admitted(among, { first, real, tokens }), reaches, pages);
     const starts = plan.starts.map((start) => start + first);
     const ends = plan.starts.map((start, r) => start + Math.min(plan.lengths[r]!, first + real));
     return new Places(cache, { tokens, starts, ends }, reaches, pages);
@@ -139,11 +144,19 @@ function placesOf(
   return { places, pages, indices: keys.map((key) => unique.indexOf(key)) };
 }
 
+/** A chunk of tokens that lie among others. @param places of all of them, by row */
+function admitted(places: NonNullable<ForwardInput["places"]>, { first, real, tokens }: Chunk): NewTokens {
+  const among = places.map((row) => ({ positions: row.slice(first, first + real), slots: row.length - first }));
+  const starts = among.map(({ positions }) => positions[0]!);
+  return { tokens, starts, ends: among.map(({ positions }) => positions.at(-1)! + 1), among };
+}
+
 const INPUTS: Rules<ForwardInput> = {
   tokens: ANYTHING,
   inputs: ANYTHING,
   resid: ANYTHING,
   positions: ANYTHING,
+  places: ANYTHING,
   keyMask: ANYTHING,
   cache: { wants: "a KvCache", fits: (cache) => cache instanceof KvCache },
   startLayer: whole(0),
@@ -171,7 +184,7 @@ function arePairs(hooks: unknown): boolean {
 }
 
 /** Checks the options of a forward. @throws HeadscopeError (usage) naming the option */
-export function checkForward({ config }: Model, input: ForwardInput, options: ForwardOptions): void {
+export function checkForward({ config, changes }: Model, input: ForwardInput, options: ForwardOptions): void {
   checkOptions("forward", input, INPUTS);
   checkOptions("forward", options, OPTIONS);
   const { startLayer = 0, stopLayer = config.n_layers } = input;
@@ -179,11 +192,32 @@ export function checkForward({ config }: Model, input: ForwardInput, options: Fo
     throw new HeadscopeError("usage", `a forward can't run from layer ${startLayer} to layer ${stopLayer}`, {
       remedy: `give layers from 0 to ${config.n_layers}, the first not behind the last`,
     });
+  const { hooks = [], reductions = [], interventions } = options;
+  if (input.places && hooks.length + reductions.length + (interventions?.size ?? 0) + (changes?.size ?? 0) > 0)
+    throw new HeadscopeError(
+      "usage",
+      "hooks, interventions and reductions know tokens one after the other, not places",
+      {
+        remedy: "leave them out, or run the tokens without places",
+        field: "places",
+      },
+    );
+}
+
+/** @throws HeadscopeError (usage) for places that are not ascending, of rows of one length, among those that a cache counts */
+function checkPlaces({ cache, places, positions }: ForwardInput, lengths: readonly number[]): void {
+  const refuse = (what: string, remedy: string): HeadscopeError =>
+    new HeadscopeError("usage", `places ${what}`, { remedy, field: "places" });
+  if (!cache || positions) throw refuse("are in a cache, and positions too", "give a cache, and no positions beside");
+  if (new Set(lengths).size > 1) throw refuse("are for rows of one length", "run rows of different lengths one by one");
+  checkEntries("places", places, lengths, whole(0, Math.min(...cache.lengths) - 1));
+  if (places!.some((row) => row.some((place, i) => i > 0 && place <= row[i - 1]!)))
+    throw refuse("are not in order", "give them ascending, each once");
 }
 
 /** @throws HeadscopeError (usage) for a list by row and token of another shape than the input's, or an entry that does not fit */
 function checkEntries(
-  name: "positions" | "keyMask",
+  name: "positions" | "places" | "keyMask",
   rows: readonly (readonly number[])[] | undefined,
   lengths: readonly number[],
   entry: Rule,

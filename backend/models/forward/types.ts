@@ -14,6 +14,11 @@ export interface ForwardInput {
   resid?: Tensor;
   /** Position of each token by row, below n_ctx; default counting on from what the cache holds. */
   positions?: readonly (readonly number[])[];
+  /**
+   * By row and token, ascending positions among those that the cache counts already, which no layer that runs holds yet; also the
+   * tokens' positions. Default: behind all that it holds, which are counted once the forward has run.
+   */
+  places?: readonly (readonly number[])[];
   /** By row and token, 1 for keys to attend to, 0 for keys to leave out. Not with a cache. */
   keyMask?: readonly (readonly number[])[];
   /** Keys and values of earlier tokens; this call's are appended. */

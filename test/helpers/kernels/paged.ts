@@ -12,10 +12,10 @@ export class PagedRows {
   readonly #pageRows: number;
 
   /** @param keys, values [rows, d] @param pageRows of a page */
-  constructor(kind: CacheKind, d: number, { keys, values, pageRows = 90 }: RowsToHold) {
+  constructor(kind: CacheKind, d: number, { keys, values, pageRows = 90, channels }: RowsToHold) {
     const rows = keys.length / d;
     this.#pageRows = pageRows;
-    this.pages = Array.from({ length: Math.ceil(rows / pageRows) || 1 }, () => Page.make(kind, d, pageRows));
+    this.pages = Array.from({ length: Math.ceil(rows / pageRows) || 1 }, () => Page.make(kind, d, pageRows, channels));
     const slots = this.pages.map((page, p) => {
       return { page, row: 0, token: p * pageRows, count: Math.min(pageRows, rows - p * pageRows) };
     });
@@ -59,4 +59,11 @@ interface RowsToHold {
   keys: Float32Array;
   values: Float32Array;
   pageRows?: number | undefined;
+  /** Of the keys that are held; default all. */
+  channels?: readonly number[] | undefined;
+}
+
+/** Keys whose other channels are 0. @param keys [rows, d] */
+export function withChannels(keys: Float32Array, d: number, channels: readonly number[] | undefined): Float32Array {
+  return channels ? keys.map((x, i) => (channels.includes(i % d) ? x : 0)) : keys;
 }

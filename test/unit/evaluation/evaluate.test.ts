@@ -247,7 +247,7 @@ describe("a model under interventions", () => {
 describe("a context that was cut for the first question", () => {
   leavesNoTensors();
 
-  it.each(["snapkv", "tova", "random"])("is what is left for the others (%s)", async (name) => {
+  it.each(["snapkv", "tova", "random", "gemfilter"])("is what is left for the others (%s)", async (name) => {
     const { points } = await evaluate(model, options({ policies: [{ name }], mode: "requests", cases: 1 }));
     const each = drawn(0);
     const point = points.find(({ label }) => label === name)!;
@@ -270,7 +270,7 @@ describe.each(["turns", "requests"] as const)("in mode %s", (mode) => {
   leavesNoTensors();
 
   it("every policy that needs no file goes on from its cut prompt, but those that see whole prompts", async () => {
-    const whole = ["gemfilter", "think"];
+    const whole = ["lazyllm", "think"];
     const all = policies
       .list()
       .filter(

@@ -9,6 +9,7 @@ import { intervenedModel } from "../../../backend/hooks/intervened-model.ts";
 import { loadCache, saveCache } from "../../../backend/inference/cache-file.ts";
 import { generate, generateBatch, readPrefix } from "../../../backend/inference/generate.ts";
 import type { Prefix } from "../../../backend/inference/prefix.ts";
+import { loadKernels } from "../../../backend/kernels/kernels.ts";
 import { pageBytes } from "../../../backend/kernels/pages.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../backend/models/model.ts";
@@ -140,6 +141,39 @@ describe("a cache in a file", () => {
     await expect(stat(file("changed"))).rejects.toThrow();
     prefix.dispose();
     dispose();
+  });
+
+  it("keeps the channels that are left of keys, dropped or zeroed, in as many bytes", async () => {
+    const { d_head } = model.config;
+    for (const kind of ["f32", ...(loadKernels().ready ? (["f16", "q8"] as const) : [])] as const)
+      for (const params of [{ ratio: 0.3 }, { ratio: 0.3, zeroed: true }, { ratio: 0 }]) {
+        const policies = [{ name: "think", params: { window: 6, ...params } }];
+        const prefix = await readPrefix(model, { tokens: TOKENS, policies, cache: kind });
+        await saveCache(file("channels"), prefix);
+        const read = await loadCache(file("channels"), model);
+        const going = { tokens: MORE, maxTokens: 5 };
+        const { prefillMs: _, decodeMsPerToken: __, ...first } = await generate(model, { ...going, prefix });
+        expect(first.cache.channels!.flat()[0]).toHaveLength(d_head - Math.trunc(d_head * params.ratio));
+        expect(await generate(model, { ...going, prefix: read })).toMatchObject(first);
+        expect(read.cache.bytes).toBe(prefix.cache.bytes);
+        for (const each of [prefix, read]) each.dispose();
+      }
+  });
+
+  it("with channels that don't ascend is refused", async () => {
+    const policies = [{ name: "think", params: { window: 6, ratio: 0.75 } }];
+    const prefix = await readPrefix(model, { tokens: TOKENS.slice(0, 20), policies });
+    await saveCache(file("few"), prefix);
+    const [[few]] = prefix.cache.channels(0)! as [[number[]]];
+    prefix.dispose();
+    expect(few).toHaveLength(2);
+    const text = (await readFile(file("few"))).toString("latin1");
+    const [list, turned] = [few, [...few].reverse()].map((channels) => `[[[${channels}]`);
+    expect(text).toContain(list);
+    const before = memory();
+    await writeFile(file("damaged"), Buffer.from(text.replace(list!, turned!), "latin1"));
+    expect((await failure(() => loadCache(file("damaged"), model))).kind).toBe("corrupt");
+    expect(memory()).toEqual(before);
   });
 
   it("that is cut off or does not fit together is refused, and leaves nothing behind", async () => {

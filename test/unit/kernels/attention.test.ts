@@ -2,16 +2,16 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
 import { CACHE_KINDS, type CacheKind } from "../../../backend/common/words.ts";
-import { type AttentionCall, attend, attendWithPattern } from "../../../backend/kernels/attend.ts";
+import { type AttentionCall, attend, attendWithPattern, readRows, writeRows } from "../../../backend/kernels/attend.ts";
 import { useThreads } from "../../../backend/kernels/kernels.ts";
 import { Page } from "../../../backend/kernels/pages.ts";
-import { placesOf } from "../../../backend/kernels/places.ts";
+import { placesOf, slotsOf, spansOf } from "../../../backend/kernels/places.ts";
 import { heldRuns, positionsOf } from "../../../backend/models/cache/window.ts";
 import { capture } from "../../../backend/runtime/capture.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { refused } from "../../helpers/errors.ts";
 import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
-import { PagedRows } from "../../helpers/kernels/paged.ts";
+import { PagedRows, withChannels } from "../../helpers/kernels/paged.ts";
 import {
   type AttentionResult,
   attentionOf,
@@ -34,6 +34,8 @@ interface Ask {
   kind?: CacheKind;
   seed?: number;
   pageRows?: number;
+  /** Of the keys that are held. */
+  channels?: readonly number[];
 }
 
 const paged: PagedRows[] = [];
@@ -54,12 +56,13 @@ function ask({ heads = 3, d = 64, rows = 300, positions, places, cap, sinks, blo
   question: Question;
   held: PagedRows;
 } {
-  const { seed = 1, pageRows } = rest;
+  const { seed = 1, pageRows, channels } = rest;
   const queries = positions.flat().length;
   const q = normal(queries * heads * d, seed);
-  const [keys, values] = [normal(rows * d, seed + 1), normal(rows * d, seed + 2)];
+  const whole = normal(rows * d, seed + 1);
+  const [keys, values] = [withChannels(whole, d, channels), normal(rows * d, seed + 2)];
   const scale = 1 / Math.sqrt(d);
-  const held = new PagedRows(kind, d, { keys, values, pageRows });
+  const held = new PagedRows(kind, d, { keys: whole, values, pageRows, channels });
   paged.push(held);
   const call: AttentionCall = {
     q: tf.tensor3d(q, [queries, heads, d]),
@@ -112,6 +115,46 @@ describe.skipIf(!ready)("attention by places equals float64", () => {
     for (const d of [1, 8, 16, 20, 32, 48, 64, 80, 96, 128, 256])
       for (const heads of [2, 4, 8, 10])
         check({ d, heads, positions: [[149]], places: [[full(150), full(150, 150)]], seed: d + heads });
+  });
+
+  it("over keys of some channels, as over those whose others are 0, for a few query tokens and many", () => {
+    const random = new Random(3);
+    for (const [d, share] of [[64, 0.5], [64, 0.8], [16, 0.5], [20, 0.9], [100, 0.05]] as const)
+      for (const tokens of [1, 3, 70]) {
+        const drawn = Array.from({ length: d }, (_, c) => c).filter(() => random.uniform() < share);
+        const channels = drawn.length > 0 ? drawn : [d - 1];
+        const positions = [Array.from({ length: tokens }, (_, t) => 140 + t)];
+        check({ heads: 4, d, channels, positions, places: [[full(300), full(150, 150)]], seed: d + tokens });
+      }
+  }); // biome-ignore format: a table
+
+  it("over keys of some channels beside whole ones, in every kind", () => {
+    const channels = [0, 2, 3, 17, 40, 41, 63];
+    for (const kind of CACHE_KINDS)
+      for (const tokens of [1, 70]) {
+        const sizes = { keys: normal(40 * 64, 7), values: normal(40 * 64, 8) };
+        const [some, whole] = [channels, undefined].map((own) => new PagedRows(kind, 64, { ...sizes, channels: own }));
+        paged.push(some!, whole!);
+        const spans = [some!, whole!].flatMap((rows, i) => rows.places(full(40)).spans.map((span) => ({ ...span, position: 40 * i })));
+        const { keys, values } = readRows(spansOf(spans));
+        const q = normal(tokens * 2 * 64, 9);
+        const positions = [Array.from({ length: tokens }, (_, t) => 79 + t)];
+        const call = { q: tf.tensor3d(q, [tokens, 2, 64]), positions: tf.tensor2d(positions, undefined, "int32"), layer: layer() };
+        const z = attend({ ...call, ...placesOf([[[{ spans }]]]), scale: 0.2 });
+        const held = { keys: keys.dataSync() as Float32Array, values: values.dataSync() as Float32Array };
+        const want = attentionOf({ q, ...held, positions, places: [[full(80)]], heads: 2, d: 64, scale: 0.2 });
+        expect(relativeError(z.dataSync(), want.z), `${kind} ${tokens}`).toBeLessThan(5e-6);
+      }
+  }); // biome-ignore format: calls
+
+  it("over keys of some channels, whatever is no number in rows that a query does not see", () => {
+    const held = new PagedRows("f32", 64, { keys: normal(3 * 64, 1), values: normal(3 * 64, 2), channels: [1, 5, 9] });
+    paged.push(held);
+    const bad = { keys: tf.fill([1, 1, 64], Number.NaN), values: tf.ones([1, 1, 64]), layer: layer() };
+    writeRows({ ...bad, slots: slotsOf([[[{ page: held.pages[0]!, row: 1, token: 0, count: 1 }]]], 1) });
+    const call = { q: tf.ones([1, 1, 64]), positions: tf.tensor2d([[0]], undefined, "int32"), layer: layer() };
+    const z = attend({ ...call, ...placesOf([[[held.places(full(1))]]]), scale: 1 });
+    expect([...z.dataSync()].every(Number.isFinite)).toBe(true);
   });
 
   it("for 1 to 8 query tokens, each up to its own position", () => {

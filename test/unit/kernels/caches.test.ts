@@ -114,6 +114,59 @@ describe.skipIf(!ready)("a page", () => {
   }); // biome-ignore format: tables
 });
 
+describe.skipIf(!ready)("a page whose keys have some channels alone", () => {
+  const read = (page: Page, count: number): number[][][] =>
+    Object.values(readRows(spansOf([{ page, row: 0, position: 0, count }]))).map((t) => t.arraySync() as number[][]);
+
+  it("takes their memory, and reads the others as 0", () => {
+    for (const kind of CACHE_KINDS)
+      for (const [d, channels] of [[64, [0, 1, 5, 40, 63]], [20, [19]], [D, [...Array(D).keys()]]] as const) {
+        const [whole, some] = [make(kind, 6, d), Page.make(kind, d, 6, channels)];
+        pages.push(some);
+        for (const page of [whole, some]) writeRows(write(6, [{ page, row: 0, token: 0, count: 6 }], d));
+        const codes = kind === "q8" || kind === "q4";
+        const number = kind === "f32" ? 4 : 2;
+        const all = channels.length === d;
+        if (!codes && !all) expect(whole.bytes - some.bytes).toBe(6 * (whole.rowBytes - number * channels.length));
+        if (all) expect(some.bytes).toBe(whole.bytes);
+        const [[keys, values], [all_, same]] = [read(some, 6), read(whole, 6)] as [number[][][], number[][][]];
+        expect(values).toEqual(same);
+        if (codes) continue; // other numbers share a scale
+        expect(keys).toEqual(all_!.map((row) => row.map((x, c) => (channels.some((each) => each === c) ? x : 0))));
+      }
+  }); // biome-ignore format: tables
+
+  it("gives rows to pages of all channels, and takes of theirs its own", () => {
+    for (const kind of ["f32", "f16"] as const) {
+      const channels = [1, 2, 7, 30];
+      const [whole, back] = [make(kind, 6), make(kind, 6)];
+      const some = Page.make(kind, D, 4, channels);
+      const copy = some.copy(6);
+      pages.push(some, copy);
+      writeRows(write(6, [{ page: whole, row: 0, token: 0, count: 6 }]));
+      some.copyRows(whole, { from: 2, to: 0, count: 4 });
+      const [keys, values] = read(whole, 6) as [number[][], number[][]];
+      const left = keys.slice(2).map((row) => row.map((x, c) => (channels.includes(c) ? x : 0)));
+      expect(read(some, 4)).toEqual([left, values.slice(2)]);
+      copy.copyRows(some, { from: 0, to: 2, count: 4 });
+      back.copyRows(copy, { from: 2, to: 0, count: 4 });
+      expect(read(back, 4)).toEqual([left, values.slice(2)]);
+      const other = Page.make(kind, D, 4, [2, 3]);
+      pages.push(other);
+      other.copyRows(some, { from: 0, to: 0, count: 4 });
+      expect(read(other, 4)[0]).toEqual(left.map((row) => row.map((x, c) => (c === 2 ? x : 0))));
+      other.fill(0, some.read(0, 0));
+      copy.fill(0, some.read(1, 3));
+      expect(read(copy, 3)[0]).toEqual(left.slice(1));
+    }
+  });
+
+  it("is refused for channels that a head has not, or that don't ascend", () => {
+    for (const channels of [[], [D], [-1], [0.5], [1, 1], [2, 1]])
+      expect(() => Page.make("f32", D, 4, channels)).toThrow(refused("usage"));
+  });
+});
+
 describe.skipIf(!ready)("rows of a cache", () => {
   it("are read as they were written, wherever they lie, to the precision of their kind", () => {
     for (const kind of CACHE_KINDS)

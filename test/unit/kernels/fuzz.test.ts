@@ -17,7 +17,7 @@ import { type Handle, RawTensor, uploadBytes } from "../../../backend/runtime/op
 import { tf } from "../../../backend/runtime/tf.ts";
 import { plainBlock, randomTokensOf, throughKernel, withBiases } from "../../helpers/kernels/blocks.ts";
 import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
-import { PagedRows } from "../../helpers/kernels/paged.ts";
+import { PagedRows, withChannels } from "../../helpers/kernels/paged.ts";
 import { plainAntidiagonals, plainLines } from "../../helpers/kernels/prompt.ts";
 import { attentionOf, type HeldRows } from "../../helpers/kernels/reference-attention.ts";
 import { randomModel, smallConfig } from "../../helpers/models.ts";
@@ -201,7 +201,9 @@ function attention(draw: Draw): Outcome {
   );
   const coding = draw.coin() && draw.coin() ? codingOf(draw) : undefined;
   const pageRows = coding ? 8 * draw.whole(1, 16) : draw.whole(1, 100);
-  const at = draw.held(new PagedRows(kind, d, { keys, values, pageRows }));
+  const some = Array.from({ length: d }, (_, c) => c).filter(() => draw.coin());
+  const channels = !coding && some.length > 0 && draw.coin() ? some : undefined;
+  const at = draw.held(new PagedRows(kind, d, { keys, values, pageRows, channels }));
   const codes = coding && at.encode(coding);
   const tables = placesOf([places.map((row) => row.map((place) => at.places(place)))]);
   const cap = draw.of([undefined, 3, draw.perhaps(1, () => -1)]);
@@ -226,7 +228,7 @@ function attention(draw: Draw): Outcome {
   const want = () => {
     if (kind !== "f32" && !codes) return got.dataSync(); // its rows are not these numbers
     return attentionOf({
-      ...{ q, keys, values, ...codes },
+      ...{ q, keys: withChannels(keys, d, channels), values, ...codes },
       positions,
       places,
       heads,

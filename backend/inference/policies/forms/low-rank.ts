@@ -5,6 +5,8 @@ import { tf } from "../../../runtime/tf.ts";
 
 /** Directions beside those wanted that a search for them goes along. */
 const BESIDE = 16;
+/** Columns that are made orthonormal one by one, against those before in products. */
+const TOGETHER = 16;
 /** Products with the Gram matrix of a search. */
 const ROUNDS = 4;
 /** Most QR steps for one eigenvalue; two or three are usual. */
@@ -158,8 +160,27 @@ function dot(rows: Float64Array, start: number, u: Float64Array): number {
   return sum;
 }
 
-/** Columns made orthonormal one after the other, twice, in double precision. @param columns [n, count] */
+/**
+ * Columns made orthonormal, block after block: what lies along those before goes in large products, then each block's own are
+ * made so. Twice, which is enough (Kahan and Parlett, in Parlett 1980).
+ * @param columns [n, count]
+ */
 function orthonormal(columns: Tensor): Tensor {
+  const [n, count] = columns.shape as [number, number];
+  let basis: Tensor | undefined;
+  for (let i = 0; i < count; i += TOGETHER) {
+    let block: Tensor = tf.slice(columns, [0, i], [n, Math.min(TOGETHER, count - i)]);
+    for (let pass = 0; pass < 2; pass++) {
+      if (basis) block = tf.sub(block, tf.matMul(basis, tf.matMul(basis, block, true, false)));
+      block = orthonormalBlock(block);
+    }
+    basis = basis ? tf.concat([basis, block], 1) : block;
+  }
+  return basis!;
+}
+
+/** Columns made orthonormal one after the other, twice, in double precision. @param columns [n, count] */
+function orthonormalBlock(columns: Tensor): Tensor {
   const [n, count] = columns.shape as [number, number];
   const rows = Float64Array.from(tf.transpose(columns).dataSync()); // column by column
   for (let i = 0; i < count; i++) {

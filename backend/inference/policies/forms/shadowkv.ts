@@ -83,22 +83,25 @@ interface ShadowLayer {
 }
 
 class Shadow implements Condensed {
-  readonly #prompt: Pick<HeldPrompt, "model" | "tokens">;
+  readonly groups: readonly (readonly number[])[];
+  readonly #prompt: HeldPrompt;
   readonly #params: ShadowParameters;
   readonly #layers = new Map<number, ShadowLayer>();
   readonly #offloaded: OffloadedValues;
 
   constructor(prompt: HeldPrompt, params: ShadowParameters) {
-    const { model, tokens, layers } = prompt;
-    this.#prompt = { model, tokens };
+    this.groups = prompt.layers.map((layer) => [layer]);
+    this.#prompt = prompt;
     this.#params = params;
-    this.#offloaded = new OffloadedValues(params.offload, model.config.d_head);
-    for (const layer of layers)
-      tf.tidy(() => {
-        const { keys, values } = prompt.read(layer);
-        this.#layers.set(layer, this.#shadowOf(keys, values));
-        this.#offloaded.put(layer, values);
-      });
+    this.#offloaded = new OffloadedValues(params.offload, prompt.model.config.d_head);
+  }
+
+  take(group: readonly number[]): void {
+    for (const layer of group) {
+      const { keys, values } = this.#prompt.read(layer);
+      this.#layers.set(layer, this.#shadowOf(keys, values));
+      this.#offloaded.put(layer, values);
+    }
   }
 
   get bytes(): number {

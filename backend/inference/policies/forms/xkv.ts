@@ -69,29 +69,28 @@ export const xkv = formPolicy({
 });
 
 class Xkv implements Condensed {
-  readonly #tokens: number;
-  readonly #width: number;
-  readonly #keys: readonly Group[];
-  readonly #values: readonly Group[];
+  readonly groups: readonly (readonly number[])[];
+  readonly #prompt: HeldPrompt;
+  readonly #params: XkvParameters;
+  readonly #keys: Group[] = [];
+  readonly #values: Group[] = [];
 
-  constructor(prompt: HeldPrompt, { layers, ratio = RATIO, rank }: XkvParameters) {
-    this.#tokens = prompt.tokens;
-    this.#width = prompt.model.config.d_head;
-    const groups = Array.from({ length: Math.ceil(prompt.layers.length / layers) }, (_, i) =>
+  constructor(prompt: HeldPrompt, params: XkvParameters) {
+    const { layers } = params;
+    this.#prompt = prompt;
+    this.#params = params;
+    this.groups = Array.from({ length: Math.ceil(prompt.layers.length / layers) }, (_, i) =>
       prompt.layers.slice(i * layers, (i + 1) * layers),
     );
-    const [keys, values]: [Group[], Group[]] = [[], []];
-    for (const group of groups)
-      tf.tidy(() => {
-        const rows = group.map((layer) => prompt.read(layer));
-        const wanted = (channels: number): number => rank ?? (1 - ratio) * channels;
-        const of = (part: "keys" | "values", times: number): Group =>
-          groupOf(group, rows.map((layer) => layer[part]), (channels) => times * wanted(channels)); // biome-ignore format: one call
-        keys.push(of("keys", 1));
-        values.push(of("values", VALUES));
-      });
-    this.#keys = keys;
-    this.#values = values;
+  }
+
+  take(group: readonly number[]): void {
+    const { ratio = RATIO, rank } = this.#params;
+    const rows = group.map((layer) => this.#prompt.read(layer));
+    const of = (part: "keys" | "values", times: number): Group =>
+      groupOf(group, rows.map((layer) => layer[part]), (channels) => times * (rank ?? (1 - ratio) * channels)); // biome-ignore format: one call
+    this.#keys.push(of("keys", 1));
+    this.#values.push(of("values", VALUES));
   }
 
   get bytes(): number {
@@ -99,12 +98,13 @@ class Xkv implements Condensed {
   }
 
   restore(layer: number): LayerRows {
+    const { tokens, model } = this.#prompt;
     const of = (groups: readonly Group[]): Tensor => {
       const { basis, parts } = groups.find(({ parts }) => parts.has(layer))!;
-      return tf.reshape(tf.matMul(basis, parts.get(layer)!), [this.#tokens, -1, this.#width]);
+      return tf.reshape(tf.matMul(basis, parts.get(layer)!), [tokens, -1, model.config.d_head]);
     };
     const keys = of(this.#keys);
-    const all = [[0, this.#tokens]] as const;
+    const all = [[0, tokens]] as const;
     return { keys, values: of(this.#values), positions: new Array<typeof all>(keys.shape[1]!).fill(all) };
   }
 

@@ -4,7 +4,7 @@ import type { ForwardOptions } from "../../../models/forward/types.ts";
 import type { Model } from "../../../models/model.ts";
 import { blockHook } from "../../../models/transformer/hook-points.ts";
 import { tf } from "../../../runtime/tf.ts";
-import type { InputPolicy } from "../kinds/inputs.ts";
+import type { FilterPolicy } from "../kinds/inputs.ts";
 import { type Budget, kept } from "../kinds/parameters.ts";
 import type { Chosen } from "../kinds/policy.ts";
 import { CacheView } from "../work/view.ts";
@@ -16,7 +16,7 @@ import { CacheView } from "../work/view.ts";
  */
 export function chosenInputs(
   model: Model,
-  { policy, params }: Chosen<InputPolicy>,
+  { policy, params }: Chosen<FilterPolicy>,
   tokens: readonly number[],
   options: Pick<ForwardOptions, "onLayer" | "activations">,
 ): number[] | undefined {

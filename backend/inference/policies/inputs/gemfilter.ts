@@ -2,7 +2,7 @@ import { z } from "zod";
 import { HeadscopeError } from "../../../common/errors.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { patternOf } from "../attention.ts";
-import type { InputPolicy } from "../kinds/inputs.ts";
+import type { FilterPolicy } from "../kinds/inputs.ts";
 import { budgetParameters } from "../kinds/parameters.ts";
 
 /** The paper's layer, of a model of 32. */
@@ -21,7 +21,7 @@ const parameters = z.object({
 });
 
 /** Tokens that the first layers find for the whole model. */
-export const gemfilter: InputPolicy<typeof parameters> = {
+export const gemfilter: FilterPolicy<typeof parameters> = {
   name: "gemfilter",
   title: "Tokens that the first layers find",
   description:

@@ -33,6 +33,12 @@ export interface PromptAttended extends PromptRead {
   readonly z: Tensor;
 }
 
+/** Tells whether the queries of a square read a column of keys. @param own column of the square's own positions */
+export type ColumnRule = (column: number, own: number) => boolean;
+
+/** Columns that a layer holds, where some are let go; a column that a square does not read no later one reads. */
+export type HeldColumns = (config: ModelConfig, layer: number) => ColumnRule | undefined;
+
 /** A policy that chooses what the prompt's queries read: squares of 64 queries and 64 keys. */
 export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> extends PolicyDefinition<S> {
   readonly chooses: "blocks";
@@ -47,4 +53,9 @@ export interface BlockPolicy<S extends z.ZodObject = z.ZodObject, P = unknown> e
    * @returns undefined where all is read
    */
   choose(view: PromptView, params: z.output<S>, prepared: P | undefined): Squares | PromptAttended | undefined;
+  /**
+   * Columns of 64 positions that new tokens read in a layer; the others are freed at the prompt's end and as tokens come. Default: all
+   * are held, and read.
+   */
+  holds?(params: z.output<S>): HeldColumns | undefined;
 }

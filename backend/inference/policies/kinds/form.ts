@@ -31,6 +31,10 @@ export interface LayerRows {
 
 /** A prompt's keys and values in another form than rows. */
 export interface Condensed {
+  /** Layers of the prompt that are taken over together, one group after the other. */
+  readonly groups: readonly (readonly number[])[];
+  /** Takes over the keys and values of a group, whose rows are freed then; runs in a tidy. */
+  take(group: readonly number[]): void;
   /** Bytes in memory. */
   readonly bytes: number;
   /** Bytes that lie outside of the cache, from where what is read is fetched. */
@@ -46,19 +50,21 @@ export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyD
   /** Insists on parameters that go together, before a model is loaded. @throws HeadscopeError (usage) */
   check?(params: z.output<S>): void;
   /**
-   * Holds the keys and values of a prompt that was read in another form; their rows are freed then, and new tokens' lie in rows as ever.
-   * Runs in a tidy.
+   * Begins to hold the keys and values of a prompt that was read in another form, into which they go group after group, others having
+   * their turn between; new tokens' lie in rows as ever.
    */
   condense?(prompt: HeldPrompt, params: z.output<S>): Condensed;
   /** Last tokens of the prompt whose queries `channels` looks at. */
   window?(params: z.output<S>): number;
   /**
-   * Channels of one KV head's keys that stay, at the end of the prompt, behind what goes of its tokens; the others are set to 0. Runs in
-   * a tidy.
+   * Channels of one full KV head's keys that stay, at the end of the prompt, behind what goes of its tokens; the others are 0 from then
+   * on. Runs in a tidy.
    * @param view of this KV head alone, with the last `window` queries
    * @returns ascending
    */
   channels?(view: LayerView, params: z.output<S>): number[];
+  /** Channels that each key of the prompt is held in then: as many as `channels` names where the others are freed, all where they are held as zeros. */
+  keyChannels?(config: ModelConfig, params: z.output<S>): number;
   /** Codes that whole pages are put into, behind the recent tokens: at the end of the prompt, and as new tokens come. */
   form?(params: z.output<S>): CacheForm;
   /** The size of a prompt in this form, told without a run; default: nobody knows it. */

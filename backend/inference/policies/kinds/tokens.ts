@@ -26,6 +26,8 @@ export interface LayerView {
   readonly positions: Tensor;
   /** Queries of the last tokens, of the KV heads' query heads [heads, queries, d_head]. */
   readonly queries: Tensor;
+  /** Attention of a new token [heads, 1, held], where the policy looks at nothing else of it (`attends`); then it has no `queries`. */
+  readonly attention?: Tensor | undefined;
   /** Residual stream before the layer, of the tokens whose queries would be seen [tokens, d_model]; where `stream` asks for it. */
   readonly stream: Tensor;
   /** New tokens that have gone through the model, and most that there will be. */
@@ -43,6 +45,8 @@ export interface QueriesSeen {
   readonly unrotated?: boolean;
   /** True for the stream before the layer in the place of queries. */
   readonly stream?: boolean;
+  /** True where nothing but the attention of a new token is looked at, which the forward has worked out already. */
+  readonly attends?: boolean;
 }
 
 /** A policy that chooses the tokens that stay, by scores. */
@@ -69,8 +73,13 @@ export interface TokenPolicy<S extends z.ZodObject = z.ZodObject> extends Policy
    */
   observe?(view: LayerView, state: Tensor | undefined, params: z.output<S>): Tensor | undefined;
   /**
+   * A number of each key by itself, of which `score` makes its scores: it is worked out once for each key.
+   * @param keys [KV heads, keys, d_head] @returns [KV heads, keys]; undefined where the scores need none
+   */
+  ofKeys?(keys: Tensor, params: z.output<S>): Tensor | undefined;
+  /**
    * Scores of a layer's keys; the highest stay.
-   * @param state what `observe` gave last
+   * @param state what `observe` gave last, or `ofKeys` of all keys held [KV heads, held]
    * @returns [KV heads, held]
    */
   score(view: LayerView, params: z.output<S>, state?: Tensor): Tensor;

@@ -14,7 +14,7 @@ export const h2o = tokenPolicy({
     "half the most recent tokens. With when=decode every new token's attention is added, and one token goes.",
   source: "Zhang et al. 2023, H2O: Heavy-Hitter Oracle for Efficient Generative Inference of Large Language Models",
   parameters: z.object({ ...evenParameters, ...momentParameter }),
-  queries: () => ({ of: "all" }),
+  queries: () => ({ of: "all", attends: true }),
   observe: (view, sums) => addedUp(sums, received(view)),
   score(view, params, sums) {
     const budget = kept(params, view.prompt);

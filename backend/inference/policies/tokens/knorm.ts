@@ -10,5 +10,6 @@ export const knorm = tokenPolicy({
   description: "Each KV head keeps the keys of the smallest L2 norm, which tend to be those that are attended to.",
   source: "Devoto et al. 2024, A Simple and Effective L2 Norm-Based Strategy for KV Cache Compression",
   parameters: z.object({ ...evenParameters, ...momentParameter }),
-  score: ({ keys }) => tf.neg(tf.norm(keys, "euclidean", 2)),
+  ofKeys: (keys) => tf.norm(keys, "euclidean", 2),
+  score: (_, __, norms) => tf.neg(norms!),
 });

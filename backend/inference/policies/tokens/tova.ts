@@ -13,7 +13,7 @@ export const tova = tokenPolicy({
     "when=decode the least attended one goes at each step.",
   source: "Oren et al. 2024, Transformers are Multi-State RNNs",
   parameters: z.object({ ...evenParameters, ...momentParameter }),
-  queries: () => ({ of: 1 }),
+  queries: () => ({ of: 1, attends: true }),
   score(view) {
     const { kvHeads, held } = view;
     const mean = tf.mean(tf.reshape(patternOf(view), [-1, held]), 0, true); // [1, held]

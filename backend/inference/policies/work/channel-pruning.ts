@@ -1,6 +1,6 @@
 import { HeadscopeError } from "../../../common/errors.ts";
 import { counted } from "../../../common/text.ts";
-import type { KvCache } from "../../../models/cache/kv-cache.ts";
+import type { HeadPlace, KvCache } from "../../../models/cache/kv-cache.ts";
 import type { ForwardResult } from "../../../models/forward/types.ts";
 import type { Model } from "../../../models/model.ts";
 import { blockHook } from "../../../models/transformer/hook-points.ts";
@@ -10,14 +10,13 @@ import type { Chosen } from "../kinds/policy.ts";
 import type { EvictionExtent } from "./eviction.ts";
 import { CacheView } from "./view.ts";
 
-/** A policy at work on the keys of one sequence's prompt: at its end it sees the last queries, and sets key channels to 0. */
+/** A policy at work on the keys of one sequence's prompt: at its end it sees the last queries, and drops key channels of full heads. */
 export class ChannelPruning {
   /** Last tokens of the prompt whose queries are looked at. */
   readonly last: number;
   readonly #model: Model;
   readonly #choice: Chosen<FormPolicy>;
   readonly #extent: EvictionExtent;
-  #kept: number[][][] | undefined;
 
   /** @param fresh tokens of the prompt that are still to be read @throws HeadscopeError (usage) where these are too few */
   constructor(model: Model, choice: Chosen<FormPolicy>, extent: EvictionExtent, fresh: number) {
@@ -43,15 +42,15 @@ export class ChannelPruning {
     return Array.from({ length: this.#model.config.n_layers }, (_, layer) => this.#name(layer));
   }
 
-  /** Channels that stay, by layer and KV head, ascending; undefined before the prompt's end. */
-  get kept(): number[][][] | undefined {
-    return this.#kept;
-  }
-
   /** Sees the last part of the prompt in a cache of one row. */
   read(result: ForwardResult, cache: KvCache): void {
     if (cache.seen[0] !== this.#extent.tokens) return;
-    this.#kept = cache.windows.map((heads, layer) => heads.map((_, head) => this.#prune(result, cache, layer, head)));
+    cache.windows.forEach((heads, layer) => {
+      heads.forEach((window, head) => {
+        const streams = window ?? this.#extent.windows?.[layer]?.[head];
+        if (!streams) this.#prune(result, cache, layer, head);
+      });
+    });
   }
 
   #name(layer: number): string {
@@ -59,7 +58,7 @@ export class ChannelPruning {
     return blockHook(layer, rotated ? "attn.hook_rot_q" : "attn.hook_q");
   }
 
-  #prune({ activations }: ForwardResult, cache: KvCache, layer: number, head: number): number[] {
+  #prune({ activations }: ForwardResult, cache: KvCache, layer: number, head: number): void {
     const { policy, params } = this.#choice;
     const name = this.#name(layer);
     const queries = { activation: activations.get(name), plain: name.endsWith("hook_q"), last: this.last };
@@ -69,18 +68,20 @@ export class ChannelPruning {
       steps: this.#extent.steps,
       prepared: undefined,
     });
-    const width = this.#model.config.d_head;
-    let channels: number[] = [];
-    const rows = tf.tidy(() => {
-      channels = policy.channels!(view, params);
-      if (channels.length === width) return undefined;
-      const stays = new Set(channels);
-      const mask = tf.tensor2d([Array.from({ length: width }, (_, c) => (stays.has(c) ? 1 : 0))]);
-      return [tf.mul(tf.squeeze(view.keys, [0]), mask), tf.squeeze(view.values, [0])];
+    const place = { layer, row: 0, head };
+    tf.tidy(() => {
+      const channels = policy.channels!(view, params);
+      if (policy.keyChannels!(this.#model.config, params) === channels.length) cache.pruneKeys(place, channels);
+      else zero(cache, place, channels, view);
     });
-    const [keys, values] = rows ?? [];
-    if (keys && values) cache.write({ layer, row: 0, head }, view.places[0]!, { keys, values });
-    tf.dispose(rows ?? []);
-    return channels;
   }
+}
+
+/** Sets the other channels of a KV head's keys to 0, where they lie. */
+function zero(cache: KvCache, place: HeadPlace, channels: readonly number[], view: CacheView): void {
+  const stays = new Set(channels);
+  const mask = tf.tensor2d([Array.from({ length: view.config.d_head }, (_, c) => (stays.has(c) ? 1 : 0))]);
+  const rows = { keys: tf.mul(tf.squeeze(view.keys, [0]), mask), values: tf.squeeze(view.values, [0]) };
+  cache.write(place, view.places[0]!, rows);
+  cache.head(place.layer, place.row, place.head).noteChannels(channels);
 }

@@ -6,6 +6,7 @@ import { type CachePage, type CacheStorage, Table } from "../../../models/cache/
 import { localWindow } from "../../../models/config.ts";
 import type { Model } from "../../../models/model.ts";
 import { tf } from "../../../runtime/tf.ts";
+import type { Turn } from "../../../runtime/turn.ts";
 import type { Condensed, FormPolicy, LayerRows } from "../kinds/form.ts";
 import type { Chosen } from "../kinds/policy.ts";
 import type { Stretch } from "../kinds/reads.ts";
@@ -21,7 +22,7 @@ export class Condensation {
   /** Tokens of the prompt. */
   readonly tokens: number;
 
-  /** Takes over the prompt that a row of a cache holds: its rows are freed. */
+  /** Begins to hold the prompt that a row of a cache holds. */
   constructor(
     model: Model,
     { policy, params }: Chosen<FormPolicy>,
@@ -44,12 +45,16 @@ export class Condensation {
       return { keys: tf.stack(rows.map(({ keys }) => keys)), values: tf.stack(rows.map(({ values }) => values)) };
     };
     const prompt = { model, tokens: this.tokens, steps: extent.steps, layers, read };
-    let condensed: Condensed | undefined;
-    tf.tidy(() => {
-      condensed = policy.condense!(prompt, params);
-    });
-    this.#condensed = condensed!;
-    for (const layer of layers) for (const head of this.#heads(layer)) cache.evict(layer, row, head, []);
+    this.#condensed = policy.condense!(prompt, params);
+  }
+
+  /** Takes over the rows of the prompt, which are freed, and lets others in between. @throws what `turn` throws: then it is only to be disposed */
+  async take({ cache, row }: { cache: KvCache; row: number }, turn: Turn): Promise<void> {
+    for (const group of this.#condensed.groups) {
+      tf.tidy(() => this.#condensed.take(group));
+      for (const layer of group) for (const head of this.#heads(layer)) cache.evict(layer, row, head, []);
+      await turn();
+    }
   }
 
   /** Bytes of the form, and of the rows that one layer after the other is restored to. */

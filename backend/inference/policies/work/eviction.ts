@@ -74,10 +74,13 @@ export class Eviction {
     return of === "all" || !this.#evicts ? 0 : Math.min(of, this.#extent.tokens);
   }
 
-  /** Hook names of the queries that the policy looks at in a part of the prompt, or in a new token. @param ends the prompt, or is a new token */
-  names(ends: boolean): string[] {
-    if (!this.#seen || !(this.#seen.of === "all" || ends) || !this.#evicts) return [];
-    return Array.from({ length: this.#model.config.n_layers }, (_, layer) => this.#name(layer));
+  /** Hook names of what the policy looks at in a part of the prompt, in that which ends it, or in a new token. */
+  names(tokens: "part" | "end" | "new"): string[] {
+    if (!this.#seen || (tokens === "part" && this.#seen.of !== "all") || !this.#evicts) return [];
+    const attends = tokens === "new" && this.#seen.attends === true;
+    return Array.from({ length: this.#model.config.n_layers }, (_, layer) =>
+      attends ? blockHook(layer, "attn.hook_pattern") : this.#name(layer),
+    );
   }
 
   /** Sees a part of the prompt in a cache of one row; after the last one frees what does not stay. */
@@ -86,9 +89,7 @@ export class Eviction {
     const ends = cache.seen[0] === tokens;
     if (!this.#evicts) return;
     for (let layer = 0; layer < this.#counts.length; layer++) {
-      const place = { cache, row: 0, layer, heads: this.#heads(layer) };
-      if (this.#seen?.of === "all") this.#observe(place, result);
-      if (ends) this.#cut(place, result);
+      this.#see({ cache, row: 0, layer, heads: this.#heads(layer) }, result, ends);
     }
     if (ends) this.#close(cache, 0);
     if (ends && !this.decodes) this.dispose();
@@ -98,11 +99,8 @@ export class Eviction {
   go(result: ForwardResult, cache: KvCache, row: number): void {
     this.#step++;
     if (!this.decodes || !this.#evicts) return;
-    for (let layer = 0; layer < this.#counts.length; layer++) {
-      const place = { cache, row, layer, heads: this.#heads(layer) };
-      if (this.#seen?.of === "all") this.#observe(place, result);
-      this.#cut(place, result);
-    }
+    for (let layer = 0; layer < this.#counts.length; layer++)
+      this.#see({ cache, row, layer, heads: this.#heads(layer) }, result, true);
     this.#close(cache, row);
   }
 
@@ -130,45 +128,57 @@ export class Eviction {
     return [...Array(this.#model.config.n_key_value_heads).keys()].filter((head) => windows?.[head] === undefined);
   }
 
-  #observe(place: LayerPlace, result: ForwardResult): void {
-    if (place.heads.length === 0) return;
-    const { policy, params } = this.#choice;
-    const before = this.#states[place.layer];
-    const view = this.#view(place, result);
-    const state = tf.tidy(() => policy.observe?.(view, before, params));
-    if (state) this.#states[place.layer] = tf.keep(state);
-    if (before && before !== state) before.dispose();
+  /** Adds what new tokens show of a layer to what is known of it, and frees what does not stay there. */
+  #see(place: LayerPlace, result: ForwardResult, cuts: boolean): void {
+    const { layer, heads } = place;
+    const observes = this.#seen?.of === "all";
+    if (heads.length === 0 || !(observes || cuts)) return;
+    const before = this.#states[layer];
+    tf.tidy(() => {
+      const view = this.#view(place, result);
+      const state = observes
+        ? this.#choice.policy.observe?.(view, before, this.#choice.params)
+        : this.#ofKeys(view, before);
+      const left = cuts ? this.#cut(place, view, state) : state;
+      this.#states[layer] = left && left !== before ? tf.keep(left) : left;
+    });
+    if (before && before !== this.#states[layer]) before.dispose();
   }
 
-  #cut(place: LayerPlace, result: ForwardResult): void {
-    const { cache, row, layer, heads } = place;
-    if (heads.length === 0) return;
+  /** Numbers of all keys, of which those before are known. */
+  #ofKeys(view: CacheView, before: Tensor | undefined): Tensor | undefined {
     const { policy, params } = this.#choice;
-    const state = this.#states[layer];
+    const known = before?.shape[1] ?? 0;
+    if (!policy.ofKeys || known === view.held) return before;
+    const fresh = policy.ofKeys(view.keysFrom(known), params);
+    return before && fresh ? tf.concat([before, fresh], 1) : fresh;
+  }
+
+  /** Frees what does not stay of a layer. @returns what is known of the tokens that are left, of the tidy's */
+  #cut(place: LayerPlace, view: CacheView, state: Tensor | undefined): Tensor | undefined {
+    const { cache, row, layer, heads } = place;
+    const { policy, params } = this.#choice;
     const counts = heads.map((head) => this.#counts[layer]![head]!);
-    const view = this.#view(place, result);
-    if (counts.every((count) => view.held <= count)) return;
-    let gone: number[][] = [];
-    const merged = tf.tidy(() => {
-      const scores = policy.score(view, params, state);
-      const chosen = policy.choose?.(scores, counts[0]!, params);
-      gone = chosen ? chosen.map((stay) => others(stay, view.held)) : worst(scores, counts);
-      const rows = policy.merge?.(view, gone.map((places) => others(places, view.held)), params); // biome-ignore format: one call
-      return rows ? [rows.keys, rows.values].map((t) => tf.unstack(t)) : undefined;
-    });
+    if (counts.every((count) => view.held <= count)) return state;
+    const scores = policy.score(view, params, state);
+    const chosen = policy.choose?.(scores, counts[0]!, params);
+    const gone = chosen ? chosen.map((stay) => others(stay, view.held)) : worst(scores, counts);
+    const merged = policy.merge?.(view, gone.map((places) => others(places, view.held)), params); // biome-ignore format: one call
     heads.forEach((head, i) => {
       const positions = view.places[i]!;
       if (gone[i]!.length > 0)
         cache.drop(layer, row, head, gone[i]!.map((place) => positions[place]!)); // biome-ignore format: one call
-      const [keys, values] = merged ?? [];
-      if (keys && values)
-        cache.write({ layer, row, head }, cache.positions(layer, row, head), { keys: keys[i]!, values: values[i]! });
     });
-    tf.dispose(merged ?? []);
-    if (!state || !this.decodes) return;
-    const stay = tf.tensor2d(gone.map((places) => others(places, view.held)), undefined, "int32"); // biome-ignore format: one call
-    this.#states[layer] = tf.tidy(() => tf.keep(tf.gather(state, stay, 1, 1)));
-    tf.dispose([state, stay]);
+    if (merged) {
+      const [keys, values] = [tf.unstack(merged.keys), tf.unstack(merged.values)];
+      heads.forEach((head, i) => {
+        const rows = { keys: keys[i]!, values: values[i]! };
+        cache.write({ layer, row, head }, cache.positions(layer, row, head), rows);
+      });
+    }
+    if (!state || !this.decodes) return state;
+    const stay = gone.flatMap((places) => others(places, view.held));
+    return tf.gather(state, tf.tensor2d(Int32Array.from(stay), [heads.length, stay.length / heads.length], "int32"), 1, 1); // biome-ignore format: one call
   }
 
   /** Closes the gaps between positions, where that is asked for. */
@@ -177,9 +187,11 @@ export class Eviction {
   }
 
   #view(place: LayerPlace, { activations }: ForwardResult): CacheView {
+    const attends = this.#step > 0 && this.#seen?.attends === true;
+    const pattern = attends ? activations.get(blockHook(place.layer, "attn.hook_pattern")) : undefined;
     const name = this.#name(place.layer);
     const last = this.#step > 0 || this.#seen?.of === "all" ? Number.POSITIVE_INFINITY : this.last;
-    const queries = { activation: activations.get(name), plain: name.endsWith("hook_q"), last };
+    const queries = { activation: activations.get(name), plain: name.endsWith("hook_q"), last, pattern };
     return new CacheView(this.#model, place, queries, {
       prompt: this.#extent.tokens,
       step: this.#step,
@@ -193,16 +205,29 @@ export class Eviction {
 function worst(scores: Tensor, counts: readonly number[]): number[][] {
   const [, held] = scores.shape as [number, number];
   const most = held - Math.min(...counts, held);
+  if (most === 1) return lowest(scores).map((place, i) => (counts[i]! < held ? [place] : []));
   // Of equal scores the sort puts the first before the others: from behind these are the last.
   const places = tf.topk(tf.neg(tf.reverse(scores, 1)), most).indices.arraySync() as number[][];
   return places.map((list, i) => list.slice(0, held - Math.min(counts[i]!, held)).map((place) => held - 1 - place));
 }
 
+/** By KV head, the place of the lowest score; of equal ones the last. @param scores [KV heads, held] */
+function lowest(scores: Tensor): number[] {
+  const [heads, held] = scores.shape as [number, number];
+  const numbers = scores.dataSync() as Float32Array;
+  return Array.from({ length: heads }, (_, head) => {
+    let least = head * held;
+    for (let i = least + 1; i < (head + 1) * held; i++) if (numbers[i]! <= numbers[least]!) least = i;
+    return least - head * held;
+  });
+}
+
 /** All places below a number but those given, ascending. */
 function others(places: readonly number[], below: number): number[] {
-  const given = new Set(places);
+  const given = new Uint8Array(below);
+  for (const place of places) given[place] = 1;
   const rest: number[] = [];
-  for (let place = 0; place < below; place++) if (!given.has(place)) rest.push(place);
+  for (let place = 0; place < below; place++) if (given[place] === 0) rest.push(place);
   return rest;
 }
 

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../../common/errors.ts";
 import type { AttentionReader, AttentionStep } from "../../../models/cache/reader.ts";
+import { concatenated } from "../../../models/cache/storage/storage.ts";
 import { localWindow, type ModelConfig } from "../../../models/config.ts";
 import type { Model } from "../../../models/model.ts";
 import { tf } from "../../../runtime/tf.ts";
@@ -144,10 +145,12 @@ export class Selection {
       moved: (held ?? 0) < (this.#held[layer] ?? 0) + end - start,
       budget: Math.max(kept(this.#params, held ?? 0), this.#policy.least?.(this.#params) ?? 1),
       queries: queriesOf(q, own, { heads, group: this.#config.n_heads / this.#config.n_key_value_heads }),
-      keysOf: (first, count) =>
-        tf.stack(
-          heads.map((head) => cache.storage.read(cutSpans(spans[head]!, [[first, first + count]])).keys), // biome-ignore format: one call
-        ),
+      keysOf: (first, count) => {
+        const parts = heads.map((head) => cutSpans(spans[head]!, [[first, first + count]]));
+        const { keys, values } = cache.storage.read(concatenated(parts));
+        values.dispose();
+        return tf.reshape(keys, [heads.length, count, this.#config.d_head]);
+      },
     };
   }
 }

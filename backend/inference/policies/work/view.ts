@@ -21,6 +21,8 @@ export interface LayerQueries {
   /** True before the rotation, and before the norm of queries where the model has one. */
   readonly plain: boolean;
   readonly last: number;
+  /** Attention of a new token [rows, heads, 1, positions], in the place of its query. */
+  readonly pattern?: Tensor | undefined;
 }
 
 /** A layer of a cache as a policy sees it; tensors are made when first asked for, all of them in one tidy. */
@@ -82,7 +84,19 @@ export class CacheView implements LayerView {
   }
 
   get positions(): Tensor {
-    return this.#once("positions", () => tf.tensor2d(this.places as number[][]));
+    return this.#once("positions", () => tf.tensor2d(Float32Array.from(this.places.flat()), [this.kvHeads, this.held]));
+  }
+
+  get attention(): Tensor | undefined {
+    const { pattern } = this.#queries;
+    return pattern && this.#once("attention", () => this.#heldPart(pattern));
+  }
+
+  /** Keys from the n-th on that each KV head holds [KV heads, held - n, d_head]. */
+  keysFrom(first: number): Tensor {
+    if (first === 0) return this.keys;
+    const { cache, row, layer, heads } = this.#place;
+    return cache.readTogether({ layer, row, heads }, first).keys;
   }
 
   get stream(): Tensor {
@@ -97,11 +111,28 @@ export class CacheView implements LayerView {
   #held(part: "keys" | "values"): Tensor {
     const { cache, row, layer, heads } = this.#place;
     if (!this.#made.has(part)) {
-      const read = heads.map((head) => cache.read(layer, row, head));
-      this.#made.set("keys", tf.stack(read.map(({ keys }) => keys)));
-      this.#made.set("values", tf.stack(read.map(({ values }) => values)));
+      const { keys, values } = cache.readTogether({ layer, row, heads });
+      this.#made.set("keys", keys);
+      this.#made.set("values", values);
     }
     return this.#made.get(part)!;
+  }
+
+  /** The part of a pattern that the keys in view have [heads, 1, held]. */
+  #heldPart(pattern: Tensor): Tensor {
+    const [, heads, , columns] = pattern.shape as [number, number, number, number];
+    const { row, heads: own } = this.#place;
+    const group = heads / this.config.n_key_value_heads;
+    const numbers = pattern.dataSync() as Float32Array;
+    const part = new Float32Array(own.length * group * this.held);
+    let end = 0;
+    own.forEach((head, i) => {
+      for (let h = head * group; h < (head + 1) * group; h++) {
+        const first = (row * heads + h) * columns;
+        for (const position of this.places[i]!) part[end++] = numbers[first + position]!;
+      }
+    });
+    return tf.tensor3d(part, [own.length * group, 1, this.held]);
   }
 
   #turnedBack(): Tensor {

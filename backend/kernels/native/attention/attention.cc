@@ -22,7 +22,8 @@ struct Scratch {
 struct Look {
   const Piece* piece;
   const Places* places;
-  int rows, d, rowBytes;
+  int rows, d;
+  int keyNumbers, keyBytes;  // of a key's row; numbers that are no whole vector are followed by others
   float cap;
   const List* list;
 };
@@ -30,7 +31,8 @@ struct Look {
 /** Scores of R query rows, scaled queries given. @param scores [R][PIECE] @tparam D width of heads that is compiled in, 0: any */
 template <CacheKind K, int R, int D>
 void score(const Look& look, const float* const* q, float (*scores)[PIECE]) {
-  const int d = D ? D : look.d, n = d / LANES, rowBytes = D ? int(cacheRowBytes(K, D)) : look.rowBytes;
+  const int d = D ? D : look.keyNumbers, n = d / LANES, rowBytes = D ? int(cacheRowBytes(K, D)) : look.keyBytes;
+  const int rest = D ? 0 : d % LANES;
   for (int t = 0; t < look.rows; t += 4) {
     V products[R][4];
     for (int j = 0; j < 4; j++) {
@@ -44,6 +46,10 @@ void score(const Look& look, const float* const* q, float (*scores)[PIECE]) {
       HS_UNROLL for (int i = 0; i < n; i++) {
         const V k = lanes<K>(row, d, i * LANES);
         HS_UNROLL for (int r = 0; r < R; r++) sums[r] += k * load(q[r] + i * LANES);
+      }
+      if (rest) {
+        const V k = first(lanes<K>(row, d, n * LANES), rest);
+        HS_UNROLL for (int r = 0; r < R; r++) sums[r] += k * load(q[r] + n * LANES);
       }
       HS_UNROLL for (int r = 0; r < R; r++) products[r][j] = sums[r];
     }
@@ -103,7 +109,8 @@ void gather(const Look& look, int first, const float (*weights)[PIECE], float* c
 /** A piece for R query rows. @param out partials: maximum, sum, then weighted values from HEADER on @param weights [R][PIECE] */
 template <CacheKind K, int R, int D>
 void attendPiece(const Look& look, const float* const* q, const int32_t* positions, float* const* out, float (*weights)[PIECE]) {
-  score<K, R, D>(look, q, weights);
+  if (D && look.keyNumbers != D) score<K, R, 0>(look, q, weights);
+  else score<K, R, D>(look, q, weights);
   for (int r = 0; r < R; r++) weigh(look, positions[r], weights[r], out[r]);
   const int n = (D ? D : look.d) / LANES;
   int first = 0;
@@ -141,6 +148,17 @@ void attendCoded(const CodedRows& coded, const CodedRows* next, const Look& look
     z[r] = out[r] + HEADER;
   }
   coded.gather(count, w, z);
+}
+
+/** Queries with a page's channels alone, one after the other, filled up with zeros to whole vectors and blocks of codes. */
+void someChannels(const std::vector<int32_t>& channels, int count, const float** q, std::vector<float>& memory) {
+  const size_t d = (channels.size() + CACHE_BLOCK - 1) / CACHE_BLOCK * CACHE_BLOCK;
+  memory.assign(count * d, 0.f);
+  for (int i = 0; i < count; i++) {
+    float* to = memory.data() + i * d;
+    for (size_t k = 0; k < channels.size(); k++) to[k] = q[i][channels[k]];
+    q[i] = to;
+  }
 }
 
 /** Joins the pieces of one query row. @param stride floats from one piece's partial to the next @param factors of each piece */
@@ -214,6 +232,7 @@ void attend(Team& team, const AttentionCall& c, const Held& held, AttentionResul
 
   team.share(int64_t(pieces.size()), team.stepFor(int64_t(pieces.size()), 2 * PIECE * d * perList), [&](int64_t from, int64_t to) {
     thread_local Decoded decoded;
+    thread_local std::vector<float> some;
     Places places;
     alignas(64) float weights[MOST_TOGETHER][PIECE];
     for (int64_t p = from; p < to; p++) {
@@ -221,7 +240,10 @@ void attend(Team& team, const AttentionCall& c, const Held& held, AttentionResul
       const bool quick = isQuick(held, piece);
       const CacheKind kind = quick ? CacheKind::CODED : placesOf(held, piece, places, decoded);
       const int own = int(cacheWidth(kind, c.width)), rows = quick ? positionsByRow(held, piece, places) : piece.count;
-      const Look look{&piece, &places, rows, own, int(cacheRowBytes(kind, own)), c.cap, c.lists + piece.list};
+      const Page& page = pageOf(held, piece);
+      const bool whole = page.channels.empty();
+      const int keyNumbers = whole ? own : int(channelWidth(kind, page.keyWidth()));
+      const Look look{&piece, &places, rows, own, keyNumbers, int(cacheRowBytes(kind, keyNumbers)), c.cap, c.lists + piece.list};
       for (int64_t r = 0; r < perList; r += MOST_TOGETHER) {
         const int now = int(std::min<int64_t>(MOST_TOGETHER, perList - r));
         const float* q[MOST_TOGETHER];
@@ -233,8 +255,9 @@ void attend(Team& team, const AttentionCall& c, const Held& held, AttentionResul
           at[i] = c.positions[query / c.heads];
           out[i] = scratch.partials.data() + p * stride + (r + i) * partial;
         }
-        const CodedRows* next = quick && p + 1 < to && isQuick(held, pieces[p + 1]) ? held.runs[pieces[p + 1].run].page->coded.get() : nullptr;
-        if (quick) attendCoded(*held.runs[piece.run].page->coded, next, look, now, q, at, out, weights);
+        if (!whole) someChannels(page.channels, now, q, some);
+        const CodedRows* next = quick && p + 1 < to && isQuick(held, pieces[p + 1]) ? pageOf(held, pieces[p + 1]).coded.get() : nullptr;
+        if (quick) attendCoded(*page.coded, next, look, now, q, at, out, weights);
         else withKind(kind, [&](auto K) { attendAny<K()>(look, now, q, at, out, weights); });
         for (int i = 0; pattern && i < now; i++) {
           float* kept = scratch.weights.data() + (p * perList + r + i) * PIECE;

@@ -35,6 +35,11 @@ inline int64_t cacheRowBytes(CacheKind kind, int64_t d) {
   }
 }
 
+/** Numbers in a row of some channels of a key: floats are not filled up, codes lie in whole blocks. */
+inline int64_t channelWidth(CacheKind kind, int64_t channels) {
+  return kind == CacheKind::F32 || kind == CacheKind::F16 ? channels : cacheWidth(kind, channels);
+}
+
 /** Numbers i to i + LANES - 1 of a row. @param d `cacheWidth` */
 template <CacheKind K>
 inline V lanes(const uint8_t* row, int d, int i) {

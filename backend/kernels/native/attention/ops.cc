@@ -123,18 +123,6 @@ napi_value madePage(napi_env env, F f) {
   }
 }
 
-/** makePage(kind, width, rows) */
-napi_value makePage(napi_env env, napi_callback_info info) {
-  int64_t given[3];
-  if (!numbers(env, info, given)) return nullptr;
-  const int64_t kind = given[0], width = given[1], rows = given[2];
-  if (kind >= CACHE_KINDS || width < 1 || width > MOST_WIDTH || rows < 1) {
-    napi_throw_range_error(env, nullptr, "there is no such kind, width or number of rows");
-    return nullptr;
-  }
-  return madePage(env, [&] { return Pages::get().make(CacheKind(kind), width, rows); });
-}
-
 /** copyPage(page, rows): -1 where there is no such page */
 napi_value copyPage(napi_env env, napi_callback_info info) {
   int64_t given[2];
@@ -173,13 +161,13 @@ napi_value readPage(napi_env env, napi_callback_info info) {
     napi_throw_range_error(env, nullptr, "there are no such rows of a page");
     return nullptr;
   }
-  const size_t half = size_t(given[2] * page->rowBytes);
+  const size_t keys = size_t(given[2] * page->keyBytes), values = size_t(given[2] * page->rowBytes);
   void* to = nullptr;
   napi_value out = nullptr;
-  if (napi_create_buffer(env, 2 * half, &to, &out) != napi_ok) return nullptr;
-  if (half == 0) return out;
-  memcpy(to, page->keys(given[1]), half);
-  memcpy(static_cast<uint8_t*>(to) + half, page->values(given[1]), half);
+  if (napi_create_buffer(env, keys + values, &to, &out) != napi_ok) return nullptr;
+  if (values == 0) return out;
+  memcpy(to, page->keys(given[1]), keys);
+  memcpy(static_cast<uint8_t*>(to) + keys, page->values(given[1]), values);
   return out;
 }
 
@@ -197,15 +185,15 @@ napi_value fillPage(napi_env env, napi_callback_info info) {
     return nullptr;
   }
   const auto page = Pages::Finder(Pages::get()).find(int32_t(number));
-  const int64_t both = page && !page->coded ? 2 * page->rowBytes : 1;  // bytes of a row of keys and one of values
+  const int64_t both = page && !page->coded ? page->keyBytes + page->rowBytes : 1;  // bytes of a row of keys and one of values
   if (!page || page->coded || int64_t(length) % both != 0 || row + int64_t(length) / both > page->rows) {
     napi_throw_range_error(env, nullptr, "the bytes are no whole rows that the page has");
     return nullptr;
   }
-  const size_t half = length / 2;
-  if (half == 0) return nullptr;
-  memcpy(page->keys(row), from, half);
-  memcpy(page->values(row), static_cast<const uint8_t*>(from) + half, half);
+  const size_t keys = length / size_t(both) * size_t(page->keyBytes);
+  if (length == 0) return nullptr;
+  memcpy(page->keys(row), from, keys);
+  memcpy(page->values(row), static_cast<const uint8_t*>(from) + keys, length - keys);
   return nullptr;
 }
 
@@ -222,6 +210,29 @@ const T* arrayOf(napi_env env, napi_value given, napi_typedarray_type wanted, si
   }
   static const T none{};
   return length == 0 ? &none : static_cast<const T*>(data);
+}
+
+/** makePage(kind, width, rows, channels): of no channels the keys have all */
+napi_value makePage(napi_env env, napi_callback_info info) {
+  int64_t given[3];
+  if (!numbers(env, info, given)) return nullptr;
+  const int64_t kind = given[0], width = given[1], rows = given[2];
+  if (kind >= CACHE_KINDS || width < 1 || width > MOST_WIDTH || rows < 1) {
+    napi_throw_range_error(env, nullptr, "there is no such kind, width or number of rows");
+    return nullptr;
+  }
+  napi_value all[4];
+  size_t count = 4, length = 0;
+  napi_get_cb_info(env, info, &count, all, nullptr, nullptr);
+  const int32_t* channels = arrayOf<int32_t>(env, all[3], napi_int32_array, 0, length);
+  if (!channels) return nullptr;
+  for (size_t i = 0; i < length; i++)
+    if (channels[i] < 0 || channels[i] >= width || (i > 0 && channels[i] <= channels[i - 1])) {
+      napi_throw_range_error(env, nullptr, "channels are not ascending, or none of the head's");
+      return nullptr;
+    }
+  std::vector<int32_t> some(channels, channels + (int64_t(length) == width ? 0 : length));
+  return madePage(env, [&] { return Pages::get().make(CacheKind(kind), width, rows, std::move(some)); });
 }
 
 /** Places in the settings of a coding. */

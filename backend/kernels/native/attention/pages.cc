@@ -18,8 +18,14 @@ struct SlotRun {
 
 }  // namespace
 
-Page::Page(CacheKind kind, int64_t width, int64_t rows)
-    : kind(kind), width(width), rows(rows), rowBytes(cacheRowBytes(kind, cacheWidth(kind, width))), coded(nullptr) {
+Page::Page(CacheKind kind, int64_t width, int64_t rows, std::vector<int32_t> some)
+    : kind(kind),
+      width(width),
+      rows(rows),
+      channels(std::move(some)),
+      keyBytes(cacheRowBytes(kind, channels.empty() ? cacheWidth(kind, width) : channelWidth(kind, keyWidth()))),
+      rowBytes(cacheRowBytes(kind, cacheWidth(kind, width))),
+      coded(nullptr) {
   memory_ = std::calloc(size_t(bytes()) + LINE, 1);  // a large one is given memory when it is first written
   if (!memory_) throw std::bad_alloc();
   const size_t over = reinterpret_cast<uintptr_t>(memory_) % LINE;
@@ -27,14 +33,32 @@ Page::Page(CacheKind kind, int64_t width, int64_t rows)
 }
 
 Page::Page(std::shared_ptr<const CodedRows> coded, int64_t width, int64_t rows)
-    : kind(CacheKind::CODED), width(width), rows(rows), rowBytes(0), coded(std::move(coded)) {}
+    : kind(CacheKind::CODED), width(width), rows(rows), keyBytes(0), rowBytes(0), coded(std::move(coded)) {}
 
 Page::~Page() { std::free(memory_); }
+
+void Page::readKey(int64_t row, float* to) const {
+  if (channels.empty()) return readCacheRow(kind, keys(row), int(width), to);
+  float some[MOST_WIDTH];
+  readCacheRow(kind, keys(row), int(channels.size()), some);
+  std::fill(to, to + width, 0.f);
+  for (size_t i = 0; i < channels.size(); i++) to[channels[i]] = some[i];
+}
+
+void Page::write(int64_t row, const float* key, const float* value) const {
+  writeCacheRow(kind, value, int(width), values(row));
+  if (channels.empty()) return writeCacheRow(kind, key, int(width), keys(row));
+  float some[MOST_WIDTH];
+  uint8_t filled[4 * MOST_WIDTH];
+  for (size_t i = 0; i < channels.size(); i++) some[i] = key[channels[i]];
+  writeCacheRow(kind, some, int(channels.size()), filled);
+  memcpy(keys(row), filled, size_t(keyBytes));
+}
 
 void Page::read(int64_t row, int64_t count, float* keys, float* values) const {
   if (!coded) {
     for (int64_t t = row; t < row + count; t++, keys += width, values += width) {
-      readCacheRow(kind, this->keys(t), int(width), keys);
+      readKey(t, keys);
       readCacheRow(kind, this->values(t), int(width), values);
     }
     return;
@@ -66,16 +90,18 @@ int32_t Pages::add(std::shared_ptr<Page> page) {
   return last_;
 }
 
-int32_t Pages::make(CacheKind kind, int64_t width, int64_t rows) { return add(std::make_shared<Page>(kind, width, rows)); }
+int32_t Pages::make(CacheKind kind, int64_t width, int64_t rows, std::vector<int32_t> channels) {
+  return add(std::make_shared<Page>(kind, width, rows, std::move(channels)));
+}
 
 int32_t Pages::copy(int32_t of, int64_t rows) {
   const std::shared_ptr<Page> from = Finder(*this).find(of);
   if (!from) return -1;
   if (from->coded) return rows == from->rows ? add(std::make_shared<Page>(from->coded, from->width, rows)) : -1;
-  auto page = std::make_shared<Page>(from->kind, from->width, rows);
-  const size_t bytes = size_t(std::min(rows, from->rows) * page->rowBytes);
-  memcpy(page->keys(0), from->keys(0), bytes);
-  memcpy(page->values(0), from->values(0), bytes);
+  auto page = std::make_shared<Page>(from->kind, from->width, rows, from->channels);
+  const int64_t count = std::min(rows, from->rows);
+  memcpy(page->keys(0), from->keys(0), size_t(count * page->keyBytes));
+  memcpy(page->values(0), from->values(0), size_t(count * page->rowBytes));
   return add(std::move(page));
 }
 
@@ -90,18 +116,14 @@ std::string Pages::copyRows(int32_t from, int64_t row, int32_t to, int64_t toRow
   if ((source->kind != target->kind && !source->coded) || source->width != target->width) return wrong("pages are not of one kind and width", from, to);
   if (row < 0 || count < 0 || row + count > source->rows) return wrong("rows to copy end behind their page", row + count, source->rows);
   if (toRow < 0 || toRow + count > target->rows) return wrong("copied rows end behind their page", toRow + count, target->rows);
-  if (source->coded) {
+  if (source->coded || source->channels != target->channels) {
     std::vector<float> keys(size_t(count * source->width)), values(keys.size());
     source->read(row, count, keys.data(), values.data());
-    for (int64_t t = 0; t < count; t++) {
-      writeCacheRow(target->kind, keys.data() + t * source->width, int(source->width), target->keys(toRow + t));
-      writeCacheRow(target->kind, values.data() + t * source->width, int(source->width), target->values(toRow + t));
-    }
+    for (int64_t t = 0; t < count; t++) target->write(toRow + t, keys.data() + t * source->width, values.data() + t * source->width);
     return "";
   }
-  const size_t bytes = size_t(count * source->rowBytes);
-  memmove(target->keys(toRow), source->keys(row), bytes);
-  memmove(target->values(toRow), source->values(row), bytes);
+  memmove(target->keys(toRow), source->keys(row), size_t(count * source->keyBytes));
+  memmove(target->values(toRow), source->values(row), size_t(count * source->rowBytes));
   return "";
 }
 
@@ -204,8 +226,7 @@ std::string writeRows(Team& team, const WriteCall& c) {
     for (int64_t i = from; i < until; i++) {
       const Page* page = to[size_t(i)];
       if (!page) continue;
-      writeCacheRow(page->kind, c.keys + i * c.width, int(c.width), page->keys(c.slots[i].row));
-      writeCacheRow(page->kind, c.values + i * c.width, int(c.width), page->values(c.slots[i].row));
+      page->write(c.slots[i].row, c.keys + i * c.width, c.values + i * c.width);
     }
   });
   return "";

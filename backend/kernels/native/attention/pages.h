@@ -16,25 +16,34 @@ namespace hs {
 
 class Page {
  public:
-  /** Rows of zeros. @throws std::bad_alloc */
-  Page(CacheKind kind, int64_t width, int64_t rows);
+  /** Rows of zeros. @param channels of the keys that there is room for; none: all @throws std::bad_alloc */
+  Page(CacheKind kind, int64_t width, int64_t rows, std::vector<int32_t> channels = {});
   /** Rows in codes. */
   Page(std::shared_ptr<const CodedRows> coded, int64_t width, int64_t rows);
   Page(const Page&) = delete;
   ~Page();
-  int64_t bytes() const { return coded ? coded->bytes() : 2 * rows * rowBytes; }
-  uint8_t* keys(int64_t row) const { return data_ + row * rowBytes; }
-  uint8_t* values(int64_t row) const { return data_ + (rows + row) * rowBytes; }
+  int64_t bytes() const { return coded ? coded->bytes() : rows * (keyBytes + rowBytes); }
+  uint8_t* keys(int64_t row) const { return data_ + row * keyBytes; }
+  uint8_t* values(int64_t row) const { return data_ + rows * keyBytes + row * rowBytes; }
+  /** Numbers of a key that its rows hold. */
+  int64_t keyWidth() const { return channels.empty() ? width : int64_t(channels.size()); }
 
   const CacheKind kind;
-  const int64_t width, rows, rowBytes;
+  const int64_t width, rows;
+  /** The channels of the keys that its rows hold, ascending, where these are not all; the others are 0. */
+  const std::vector<int32_t> channels;
+  /** Of a key and of a value. */
+  const int64_t keyBytes, rowBytes;
   /** Of a page of kind CODED, which has no rows of bytes. Null in others. */
   const std::shared_ptr<const CodedRows> coded;
 
   /** Rows in float32. @param keys, values [count, width] */
   void read(int64_t row, int64_t count, float* keys, float* values) const;
+  /** Writes a row. @param key, value [width] */
+  void write(int64_t row, const float* key, const float* value) const;
 
  private:
+  void readKey(int64_t row, float* to) const;
   void* memory_ = nullptr;
   uint8_t* data_ = nullptr;
 };
@@ -44,7 +53,7 @@ class Pages {
  public:
   static Pages& get();
   /** @return the page's number @throws std::bad_alloc */
-  int32_t make(CacheKind kind, int64_t width, int64_t rows);
+  int32_t make(CacheKind kind, int64_t width, int64_t rows, std::vector<int32_t> channels = {});
   /** A page of the same kind with the first rows of another, which may have more or fewer (codes: as many). @return -1 where there is no such page */
   int32_t copy(int32_t of, int64_t rows);
   /**
@@ -52,7 +61,7 @@ class Pages {
    * @param number of the page that is made @return what is wrong
    */
   std::string code(int32_t of, const Coding& coding, const int32_t* positions, int32_t& number);
-  /** Copies rows of a page into another of its width: as they are held, or what codes stand for. @return what is wrong; then nothing is copied */
+  /** Copies rows of a page into another of its width: as they are held, or what codes or keys of some channels stand for. @return what is wrong; then nothing is copied */
   std::string copyRows(int32_t from, int64_t row, int32_t to, int64_t toRow, int64_t count);
   /** @return whether there was such a page */
   bool free(int32_t number);
@@ -103,7 +112,6 @@ struct List {
 struct Run {
   const Page* page;
   int32_t row, position, count;
-  int64_t rowBytes() const { return page->rowBytes; }
   const uint8_t* keys() const { return page->keys(row); }
   const uint8_t* values() const { return page->values(row); }
   /** Tokens that its row stands for; 0: rows of one token each. */

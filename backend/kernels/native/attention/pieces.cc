@@ -21,6 +21,9 @@ void eachRun(const Held& held, const Piece& piece, F f) {
 /** Rows of a page of codes that pieces of a size are cut by. */
 int32_t codedSize(const Page& page, int32_t size) { return size == MOST_PIECE && page.coded->isQuick() ? MOST_PIECE : CODED_PIECE; }
 
+/** Says that rows of two pages can be looked at together. */
+bool alike(const Page& a, const Page& b) { return a.kind == b.kind && (&a == &b || a.channels == b.channels); }
+
 }  // namespace
 
 bool isQuick(const Held& held, const Piece& piece) {
@@ -41,7 +44,7 @@ std::vector<Piece> cut(const Held& held, int32_t size, std::vector<int64_t>& fir
         const int32_t row = run.row + skip;
         const int32_t step = coded ? codedSize(*run.page, size) : size;
         const bool follows = coded ? run.page == lastPage && row > lastRow && row / step == lastRow / step : room > 0;
-        if (!follows || room == 0 || weight > 0 || pieces.back().kind != run.page->kind) {
+        if (!follows || room == 0 || weight > 0 || !alike(*held.runs[pieces.back().run].page, *run.page)) {
           pieces.push_back({int64_t(l), r, skip, 0, INT32_MAX, -1, run.page->kind, weight});
           room = size;
         }
@@ -86,8 +89,8 @@ CacheKind placesOf(const Held& held, const Piece& piece, Places& places, Decoded
   if (piece.kind != CacheKind::CODED) {
     eachRun(held, piece, [&](const Run& run, int32_t skip, int32_t t, int32_t count) {
       for (int32_t i = 0; i < count; i++) {
-        places.keys[t + i] = run.keys() + (skip + i) * run.rowBytes();
-        places.values[t + i] = run.values() + (skip + i) * run.rowBytes();
+        places.keys[t + i] = run.keys() + (skip + i) * run.page->keyBytes;
+        places.values[t + i] = run.values() + (skip + i) * run.page->rowBytes;
       }
     });
     return piece.kind;

@@ -15,7 +15,7 @@ struct Piece {
   int64_t list, run;
   int32_t skip, count;     // from `skip` rows into a run on
   int32_t oldest, newest;  // positions
-  CacheKind kind;          // of all its rows; in codes they are of one page
+  CacheKind kind;          // of all its rows, whose keys are of the same channels; in codes they are of one page
   int32_t weight;          // tokens that its one row stands for; 0: rows of one token each
 };
 
@@ -24,6 +24,9 @@ struct Places {
   alignas(64) int32_t position[MOST_PIECE];
   const uint8_t *keys[MOST_PIECE], *values[MOST_PIECE];
 };
+
+/** The page of a piece's first row: all of a piece are of its kind, and their keys of its channels. */
+inline const Page& pageOf(const Held& held, const Piece& piece) { return *held.runs[piece.run].page; }
 
 /** Rows of a page of codes that a piece of those has at most that are decoded, from a multiple of it on: they fit the first cache. */
 constexpr int CODED_PIECE = 64;
@@ -40,7 +43,7 @@ struct Decoded {
 /** Says that a piece is attended to in its codes: of MOST_PIECE rows at most, all of a page's of codes that are quick. */
 bool isQuick(const Held& held, const Piece& piece);
 
-/** Cuts what lists hold into pieces of `size` rows of one kind, some smaller. @param firsts the first piece of each list, and their number */
+/** Cuts what lists hold into pieces of `size` rows of one kind and of the same channels, some smaller. @param firsts the first piece of each list, and their number */
 std::vector<Piece> cut(const Held& held, int32_t size, std::vector<int64_t>& firsts);
 
 /** The rows of a piece; positions behind them, up to whole vectors, are such that nobody sees them. @return their kind: codes are decoded */

@@ -11,9 +11,10 @@ namespace {
 
 constexpr float SLACK = 8;  // by which scores may be above the maximum that they are taken from, in powers of 2
 
-/** Rows of a square: keys and values in float32. */
+/** Rows of a square: keys and values in float32, and the numbers of the queries that the keys are multiplied with. */
 struct Rows {
-  int count;
+  int count, keyWidth;
+  const float* q;  // [keyWidth, queries]
   const float *keys[SQUARE], *values[SQUARE];
   const int32_t* position;
 };
@@ -25,7 +26,7 @@ struct Queries {
   alignas(64) int32_t position[SQUARE];  // -1 behind the last
   alignas(64) float most[SQUARE], sums[SQUARE];
   alignas(64) float weights[SQUARE * SQUARE];  // [rows, queries]
-  std::vector<float> memory, wide;
+  std::vector<float> memory, wide, some;
   Decoded decoded;
   float *q, *z;  // [width, queries]
 };
@@ -150,10 +151,19 @@ class Squares {
     return read.empty() || !anyRead(read, piece, false);
   }
 
+  /** The queries with some channels alone [channels, queries]. */
+  static const float* someChannels(Queries& q, const std::vector<int32_t>& channels) {
+    q.some.resize(channels.size() * SQUARE);
+    for (size_t k = 0; k < channels.size(); k++) std::copy_n(q.q + channels[k] * SQUARE, SQUARE, q.some.data() + k * SQUARE);
+    return q.some.data();
+  }
+
   /** A piece's rows where they lie, or in float32. */
   Rows rowsOf(Queries& q, const Piece& piece, Places& places) const {
     const CacheKind kind = placesOf(held_, piece, places, q.decoded);
-    Rows rows{piece.count, {}, {}, places.position};
+    const Page& page = pageOf(held_, piece);
+    const int keyWidth = int(page.keyWidth());
+    Rows rows{piece.count, keyWidth, page.channels.empty() ? q.q : someChannels(q, page.channels), {}, {}, places.position};
     if (kind == CacheKind::F32) {
       for (int t = 0; t < piece.count; t++) {
         rows.keys[t] = reinterpret_cast<const float*>(places.keys[t]);
@@ -164,7 +174,7 @@ class Squares {
     q.wide.resize(std::max<size_t>(q.wide.size(), 2 * SQUARE * c_.width));
     float* to = q.wide.data();
     for (int t = 0; t < piece.count; t++, to += 2 * c_.width) {
-      readCacheRow(kind, places.keys[t], int(c_.width), to);
+      readCacheRow(kind, places.keys[t], keyWidth, to);
       readCacheRow(kind, places.values[t], int(c_.width), to + c_.width);
       rows.keys[t] = to, rows.values[t] = to + c_.width;
     }
@@ -178,7 +188,7 @@ class Squares {
     V unused[VECTORS];
     for (int t = 0; t < rows.count; t += TOGETHER)
       withCount(std::min(TOGETHER, rows.count - t),
-                [&](auto R) { multiplyTurned<R()>(rows.keys + t, q.q, int(c_.width), q.weights + t * SQUARE, plain ? most : unused); });
+                [&](auto R) { multiplyTurned<R()>(rows.keys + t, rows.q, rows.keyWidth, q.weights + t * SQUARE, plain ? most : unused); });
     if (plain) return;
     const List& list = listOf(q);
     for (int i = 0; i < VECTORS; i++) {

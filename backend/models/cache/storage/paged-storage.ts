@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import type { CacheKind } from "../../../common/words.ts";
 import { type AttentionCall, attend, attendWithPattern, readRows, writeRows } from "../../../kernels/attend.ts";
 import type { Coding } from "../../../kernels/coding.ts";
-import { cacheRowBytes, Page } from "../../../kernels/pages.ts";
+import { cacheRowBytes, keyRowBytes, Page } from "../../../kernels/pages.ts";
 import { tf } from "../../../runtime/tf.ts";
 import type { CachePage, CacheStorage, NewRows, StoredBytes, StoredRows, Table } from "./storage.ts";
 
@@ -11,19 +11,29 @@ export class PagedStorage implements CacheStorage {
   readonly kind: CacheKind;
   readonly width: number;
   readonly rowBytes: number;
-  readonly heldBytes: number;
+  readonly heldBytes: CacheStorage["heldBytes"];
+  readonly channels: readonly number[] | undefined;
 
-  /** @param width of a head */
-  constructor(kind: CacheKind, width: number) {
+  /** @param width of a head @param channels of the keys, ascending; default all */
+  constructor(kind: CacheKind, width: number, channels?: readonly number[]) {
     this.kind = kind;
     this.width = width;
-    this.rowBytes = 2 * cacheRowBytes(kind, width);
+    this.channels = channels && channels.length < width ? channels : undefined;
+    const held = this.channels?.length ?? width;
+    this.rowBytes = keyRowBytes(kind, width, held) + cacheRowBytes(kind, width);
     const number = { f32: 4, f16: 2, q8: undefined, q4: undefined }[kind]; // bytes, where rows are numbers
-    this.heldBytes = number === undefined ? this.rowBytes / 2 : number * width;
+    this.heldBytes = {
+      keys: number === undefined ? keyRowBytes(kind, width, held) : number * held,
+      values: number === undefined ? cacheRowBytes(kind, width) : number * width,
+    };
+  }
+
+  ofChannels(channels: readonly number[]): CacheStorage {
+    return new PagedStorage(this.kind, this.width, channels);
   }
 
   page(rows: number): CachePage {
-    return Page.make(this.kind, this.width, rows);
+    return Page.make(this.kind, this.width, rows, this.channels);
   }
 
   copyRows(from: CachePage, to: CachePage, rows: { from: number; to: number; count: number }): void {
@@ -54,16 +64,23 @@ export class PagedStorage implements CacheStorage {
   }
 
   dump(page: CachePage, row: number, count: number): StoredBytes {
+    const { keyBytes, rowBytes } = page as Page;
     const bytes = (page as Page).read(row, count);
-    const half = bytes.length / 2;
-    const cut = (rows: Uint8Array): Uint8Array => spread(rows, { count, from: half / count, to: this.heldBytes });
-    return { keys: cut(bytes.subarray(0, half)), values: cut(bytes.subarray(half)) };
+    const end = count * keyBytes;
+    return {
+      keys: spread(bytes.subarray(0, end), { count, from: keyBytes, to: this.heldBytes.keys }),
+      values: spread(bytes.subarray(end), { count, from: rowBytes, to: this.heldBytes.values }),
+    };
   }
 
   restore(page: CachePage, row: number, { keys, values }: StoredBytes): void {
-    const count = keys.length / this.heldBytes;
-    const filled = (rows: Uint8Array) => spread(rows, { count, from: this.heldBytes, to: this.rowBytes / 2 });
-    (page as Page).fill(row, Buffer.concat([filled(keys), filled(values)]));
+    const { keyBytes, rowBytes } = page as Page;
+    const count = values.length / this.heldBytes.values;
+    const rows = [
+      spread(keys, { count, from: this.heldBytes.keys, to: keyBytes }),
+      spread(values, { count, from: this.heldBytes.values, to: rowBytes }),
+    ];
+    (page as Page).fill(row, Buffer.concat(rows));
   }
 }
 

@@ -73,11 +73,11 @@ export interface StoredBytes {
 /** The pages of caches of one kind and width: in the kernels' own memory, or as plain tensors. */
 export interface CacheStorage {
   readonly kind: CacheKind;
-  /** Bytes of a row's key and value. */
+  /** Bytes of a row's key and value in pages of its own. */
   readonly rowBytes: number;
   /** A page of the caller's. */
   page(rows: number): CachePage;
-  /** Copies rows as they are held, or what codes stand for. */
+  /** Copies rows as they are held, or what codes and fewer channels stand for. */
   copyRows(from: CachePage, to: CachePage, rows: { from: number; to: number; count: number }): void;
   /** Writes new tokens' rows to their slots: of each layer, token and KV head a page and a row, or -1 for one that is not kept. */
   write(tokens: NewRows, slots: Table): void;
@@ -85,8 +85,12 @@ export interface CacheStorage {
   read(spans: Int32Array): StoredRows;
   /** A page of the caller's with the rows of another in codes, where the storage can do that. @param positions of the rows */
   code?(page: CachePage, coding: Coding, positions: Int32Array): CachePage;
-  /** Bytes of a row of keys, or of values, without what fills it up. */
-  readonly heldBytes: number;
+  /** Channels that its pages' keys have, ascending, where these are not all: the others are read as 0. */
+  readonly channels: readonly number[] | undefined;
+  /** The storage of pages whose keys have some channels alone; their rows are written, read and copied as those of this one. */
+  ofChannels(channels: readonly number[]): CacheStorage;
+  /** Bytes of a row of keys, and of one of values, without what fills it up. */
+  readonly heldBytes: { readonly keys: number; readonly values: number };
   /** Copies rows of a page. */
   dump(page: CachePage, row: number, count: number): StoredBytes;
   /** Puts rows as `dump` gave them into a page. */

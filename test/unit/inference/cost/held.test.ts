@@ -65,6 +65,16 @@ describe("bytes that are predicted are those that are allocated", () => {
     expect(predicted).toBe(allocated);
   });
 
+  it("by sparse layers, of which new tokens let more go", async () => {
+    const requests = [{ name: "longgen", params: { local: 1, stride: 3 } }];
+    for (const newTokens of [1, NEW, 30]) {
+      const { cache } = await run({ policies: requests, maxTokens: newTokens });
+      const choice = await choosePolicies(requests);
+      expect(footprint(choice, model.config, { ...SIZE, newTokens }).bytes).toBe(cache.bytes);
+      expect(cache.bytes).toBeLessThan(cache.bytesFull);
+    }
+  });
+
   /** Those that want nothing trained: what is trained changes scores alone. */
   const named = policies.list().filter(({ name, chooses }) => {
     const trained = policies.flags(name).some(({ description }) => description.includes("train-gates"));
@@ -96,6 +106,24 @@ describe("bytes that are predicted are those that are allocated", () => {
     const requests = [{ name, params }];
     const [predicted, allocated] = await bytesOf(await choosePolicies(requests), { policies: requests });
     expect(predicted).toBe(allocated);
+  });
+
+  it.each([
+    [{}, undefined],
+    [{ ratio: 0.2 }, undefined],
+    [{ ratio: 0.2, zeroed: true }, undefined],
+    [{ ratio: 0.9 }, { name: "snapkv", params: { ratio: 0.5 } }],
+  ])("by think of %j, behind %j", async (params, before) => {
+    const requests = [...(before ? [before] : []), { name: "think", params }];
+    for (const cache of ready ? (["f32", "f16", "q8"] as const) : (["f32"] as const)) {
+      const { bytes } = footprint(await choosePolicies(requests), model.config, { ...SIZE, cache });
+      expect((await run({ policies: requests, cache })).cache.bytes).toBe(bytes);
+    }
+  });
+
+  it("is said not to be known by think where tokens go one by one", async () => {
+    const requests = [{ name: "tova", params: { budget: 150, when: "decode" } }, { name: "think" }];
+    expect(footprint(await choosePolicies(requests), model.config, SIZE).undecided).toEqual(["think"]);
   });
 
   it.each([{ rank: 5 }, { ratio: 0.5, layers: 2 }])("by xkv of %j", async (params) => {

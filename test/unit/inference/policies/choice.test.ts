@@ -25,6 +25,14 @@ describe("what no model is loaded for", () => {
     expect(await errorWith(["adakv", { base: "knorm", window: 3 }])).toEqual(refused("usage", { field: "window" }));
   });
 
+  it("a moment of a policy that acts once, and those that go on are named", async () => {
+    for (const name of ["snapkv", "adakv", "quest", "kivi", "a-shape"]) {
+      const error = await errorWith([name, { when: "decode" }]);
+      expect(error).toEqual(refused("usage", { field: "when" }));
+      expect(error.remedy).toContain("tova, knorm");
+    }
+  });
+
   it.each([1, -0.1, 1.5, "most"])("a ratio of %s", async (ratio) => {
     expect(await errorWith(["tova", { ratio }])).toEqual(refused("usage", { field: "ratio" }));
   });
@@ -48,13 +56,16 @@ describe("what no model is loaded for", () => {
   });
 
   it.each([
-    ["streaming-llm", { budget: 4, sinks: 4 }, "4"],
-    ["snapkv", { budget: 63 }, "64"],
-    ["pyramidkv", { budget: 7, window: 8 }, "8"],
-    ["expected-attention", { budget: 4 }, "5"],
-    ["adakv", { budget: 63 }, "64"],
-  ])("a budget of %s below what always stays", async (name, params, number) => {
-    expect(await errorWith([name, params])).toEqual(refused("usage", { field: "budget", message: number }));
+    ["streaming-llm", { budget: 4, sinks: 4 }, "4", "sinks"],
+    ["snapkv", { budget: 63 }, "64", "window"],
+    ["pyramidkv", { budget: 7, window: 8 }, "8", "window"],
+    ["expected-attention", { budget: 4 }, "5", "sinks"],
+    ["adakv", { budget: 63 }, "64", "window"],
+    ["quest", { budget: 16 }, "48", "page"],
+  ])("a budget of %s below what always stays, with what to lower", async (name, params, number, lower) => {
+    const error = await errorWith([name, params]);
+    expect(error).toEqual(refused("usage", { field: "budget", message: number }));
+    expect(error.remedy).toMatch(new RegExp(`give at least \\d+, or a lower ${lower}$`));
   });
 
   it("two policies for the same", async () => {

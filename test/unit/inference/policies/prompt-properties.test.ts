@@ -4,6 +4,7 @@ import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../../backend/common/heads/model.ts";
 import { type GenerateOptions, generate, generateBatch, readPrefix } from "../../../../backend/inference/generate.ts";
 import type { Generation } from "../../../../backend/inference/generation.ts";
+import { choosePolicies } from "../../../../backend/inference/policies/choice.ts";
 import { policies } from "../../../../backend/inference/policies/index.ts";
 import { pageBytes } from "../../../../backend/kernels/pages.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
@@ -116,9 +117,63 @@ describe("every policy for blocks", () => {
     const before = tf.memory().numTensors;
     const pages = pageBytes();
     const { cache } = await generate(model, { tokens: TOKENS, policies: request(name, SMALL), maxTokens: 2, stop: [] });
-    expect(cache.bytes).toBe(cache.bytesFull);
+    if (name === "longgen") expect(cache.bytes).toBeLessThan(cache.bytesFull);
+    else expect(cache.bytes).toBe(cache.bytesFull);
     expect(tf.memory().numTensors).toBe(before);
     expect(pageBytes()).toBe(pages);
+  });
+});
+
+describe("longgen", () => {
+  const params = { sinks: 1, local: 2, stride: 4 };
+  /** Keys that a token reads in the layers that are not the middle one, by the definition. */
+  const reads = (token: number, key: number): boolean => {
+    const [own, column] = [token, key].map((position) => Math.floor(position / 64)) as [number, number];
+    return column < 1 || own - column < 2 || column % 4 === 0;
+  };
+
+  it("holds what its last token reads, and reads from memory what masked keys leave in the plain forward", async () => {
+    // The last of them begin another square, at 640.
+    const NEW = 34;
+    const steps: Float32Array[] = [];
+    const onStep: GenerateOptions["onStep"] = ({ logits }) =>
+      void steps.push(logits!.dataSync().slice() as Float32Array);
+    const { ids, cache } = await generate(model, { tokens: TOKENS, policies: [{ name: "longgen", params }], maxTokens: NEW, stop: [], onStep }); // biome-ignore format: one call
+    const all = [...TOKENS, ...ids.slice(0, -1)];
+    const last = all.length - 1;
+    const held = [...all.keys()].filter((key) => reads(last, key));
+    expect(cache.kept!.map((heads) => heads[0]!.length)).toEqual([held.length, all.length, held.length]);
+    for (const positions of [...cache.kept![0]!, ...cache.kept![2]!]) expect(positions).toEqual(held);
+    const hooks = [0, 2].map((layer) => {
+      const hide = (scores: Tensor, _: string, [first]: readonly number[]): Tensor =>
+        tf.tidy(() => {
+          const [, , queries, keys] = scores.shape as [number, number, number, number];
+          const hidden = tf.buffer([1, 1, queries, keys], "float32");
+          for (let i = 0; i < queries; i++)
+            for (let key = 0; key < first! + i; key++) if (!reads(first! + i, key)) hidden.set(-1e30, 0, 0, i, key);
+          return tf.add(scores, hidden.toTensor());
+        });
+      return [`blocks.${layer}.attn.hook_attn_scores`, hide] as const;
+    });
+    const logitsAt = Array.from({ length: NEW }, (_, i) => TOKENS.length - 1 + i);
+    const plain = forward(model, { tokens: [all], logitsAt }, { hooks });
+    const numbers = plain.logits!.dataSync() as Float32Array;
+    plain.dispose();
+    const width = numbers.length / NEW;
+    steps.forEach((logits, i) => {
+      expect(furthest(logits, numbers.slice(i * width, (i + 1) * width))).toBeLessThan(5e-4);
+    });
+  });
+
+  it("with free=false frees nothing, and alone then goes with what reckons with the keys held", async () => {
+    const own = { name: "longgen", params: { ...params, free: false } };
+    const { cache } = await generate(model, { tokens: TOKENS, policies: [own], maxTokens: 2, stop: [] });
+    expect(cache.bytes).toBe(cache.bytesFull);
+    for (const name of ["snapkv", "quest", "kivi"]) {
+      await choosePolicies([own, { name }]);
+      await expect(choosePolicies([{ name: "longgen" }, { name }])).rejects.toMatchObject({ kind: "usage", field: "policies" }); // biome-ignore format: one line
+    }
+    await choosePolicies([{ name: "longgen" }, { name: "think" }]);
   });
 });
 

@@ -56,6 +56,10 @@ export function adakv(bases: readonly TokenPolicy[]): TokenPolicy {
       const { base, params } = ofBase(given);
       return base.observe?.(view, state, params);
     },
+    ofKeys(keys, given) {
+      const { base, params } = ofBase(given);
+      return base.ofKeys?.(keys, params);
+    },
     score(view, given, state) {
       const { base, params } = ofBase(given);
       return base.score(view, params, state);

@@ -1,6 +1,7 @@
-import { readdirSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { maskFromKvHeads } from "../../../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../../../backend/common/heads/model.ts";
 import {
@@ -23,13 +24,20 @@ import { randomModel, randomTokens, smallConfig } from "../../../../helpers/mode
 await kernelsHere();
 const NEW = 5;
 const TOKENS = randomTokens(1, 300, 96, 5)[0]!;
+/** Temporary files of these tests alone. */
+const folder = mkdtempSync(join(tmpdir(), "headscope-condensation-"));
+vi.stubEnv("TMPDIR", folder);
 let model: Model;
 
 beforeAll(async () => {
   model = randomModel(smallConfig());
   await generate(model, { tokens: [1] }); // makes the tables of rotations, which the model keeps
 });
-afterAll(() => model.dispose());
+afterAll(() => {
+  model.dispose();
+  vi.unstubAllEnvs();
+  rmSync(folder, { recursive: true });
+});
 
 const policyOf = (name: string) => all.get(name);
 type Policies = NonNullable<GenerateOptions["policies"]>;
@@ -79,6 +87,24 @@ describe("prompts held in another form", () => {
     expect(under.cache.bytes).toBeLessThan(under.cache.bytesFull);
     expect([tf.memory().numTensors, pageBytes()]).toEqual([tensors, pages]);
     expect(readdirSync(tmpdir()).length).toBe(files);
+  });
+
+  it("let others in between groups of layers, and are given up there", async () => {
+    const policies = [{ name: "xkv", params: { layers: 1 } }];
+    const [tensors, pages] = [tf.memory().numTensors, pageBytes()];
+    const stop = new Error("given up");
+    for (const last of [0, 1, 2, 3]) {
+      let turns = 0;
+      const turn = async () => {
+        if (turns === last) throw stop;
+        turns++;
+      };
+      const ends = generate(model, { tokens: TOKENS, policies, maxTokens: 1, turn });
+      if (last < model.config.n_layers) await expect(ends).rejects.toBe(stop);
+      else await ends;
+      expect(turns).toBe(last);
+      expect([tf.memory().numTensors, pageBytes()]).toEqual([tensors, pages]);
+    }
   });
 
   it.each(LOSSY)("of a batch are read as each alone: %s", async (_, policies) => {

@@ -107,6 +107,39 @@ describe("policies read what a NumPy program of their definition reads", () => {
     expect(seen).toEqual(expected.map((list) => [list, list]));
   });
 
+  it("token-select, in a part of a prompt by the votes of each of its queries, also of those that cancel out", () => {
+    const policy = policies.get("token-select") as ReadPolicy;
+    const params = policies.parse("token-select", { sinks: 1, recent: 2, budget: 5 });
+    // Two queries that look for opposite keys: place 5 and place 9 of 12, where all others are 0.
+    const keys = tf.buffer([1, 14, 2], "float32");
+    keys.set(6, 0, 5, 0);
+    keys.set(-6, 0, 9, 0);
+    const queries = tf.buffer([1, 14, 2], "float32");
+    queries.set(6, 0, 12, 0);
+    queries.set(-6, 0, 13, 0);
+    const view = viewOf(queries.toTensor(), keys.toTensor(), { first: 12, end: 14, step: 0, budget: 5 });
+    const [own] = policy.choose(view, policy.learn(view, undefined, params), params, [])!;
+    expect(own).toEqual([[0, 1], [5, 6], [9, 10], [11, 14]]); // biome-ignore format: one line
+  });
+
+  it("token-select, until as many tokens have come as are recent, also where the query stays the same", () => {
+    const policy = policies.get("token-select") as ReadPolicy;
+    const params = policies.parse("token-select", { sinks: 1, recent: 3, budget: 5 });
+    const [queries, keys] = [tf.ones([1, 40, 2]), tf.buffer([1, 40, 2], "float32")];
+    for (const [place, size] of [[4, 3], [15, 5]] as const) keys.set(size, 0, place, 0); // biome-ignore format: one line
+    const learn = (first: number, end: number, before?: Knowledge) => {
+      const view = viewOf(queries, keys.toTensor(), { first, end, step: 0, budget: 5 });
+      return policy.learn(view, before, params);
+    };
+    const part = learn(10, 20);
+    expect(part["places"]).toEqual([4]);
+    const later = learn(20, 30, part); // place 15 came after the choice, and is recent no more
+    expect(later["places"]).toEqual([15]);
+    const next = learn(30, 31, later);
+    expect(next).not.toBe(later);
+    expect(learn(31, 32, next)).toBe(next);
+  });
+
   it("actqkv, of layers whose entropies are known", () => {
     const section = sections["actqkv"]!;
     const {
