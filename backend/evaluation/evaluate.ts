@@ -12,7 +12,7 @@ import { HeadscopeError } from "../common/errors.ts";
 import { headModel } from "../common/heads/model.ts";
 import { counted } from "../common/text.ts";
 import { intervenedModel } from "../hooks/intervened-model.ts";
-import type { Intervention } from "../hooks/intervention-schema.ts";
+import { parseInterventions } from "../hooks/intervention-schema.ts";
 import { Forwards } from "../inference/forwards.ts";
 import { loadKernels } from "../kernels/kernels.ts";
 import type { Model } from "../models/model.ts";
@@ -55,7 +55,7 @@ export async function evaluate(base: Model, options: EvaluateOptions): Promise<P
   checkPlan(plan, base);
   const { interventions } = plan.settings;
   if (interventions.length === 0) return evaluatePlan(base, plan, options);
-  const { model, dispose } = intervenedModel(base, interventions as unknown as Intervention[]);
+  const { model, dispose } = intervenedModel(base, parseInterventions([...interventions]));
   try {
     return await evaluatePlan(model, plan, options);
   } finally {

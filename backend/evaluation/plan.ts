@@ -129,8 +129,7 @@ export async function planEvaluation(options: EvaluateOptions): Promise<Evaluati
   const points = await plannedPoints(asked, budgets);
   for (const { choice } of points) for (const length of lengths) if (choice.tokens) checkPrompt(choice.tokens, length);
   if (mode !== "single") for (const point of points) refuseGoingOn(point, mode);
-  // Parsed they are complete, as settings have them; the parser's type is that of what it takes.
-  const interventions = parseInterventions([...(options.interventions ?? [])]) as unknown as Complete;
+  const interventions = parseInterventions([...(options.interventions ?? [])]).map((each) => ({ ...each }));
   return {
     settings: {
       policies: asked.map((list) => list.map(givenTo)),
@@ -163,9 +162,6 @@ export function checkPlan({ settings, tasks, points }: EvaluationPlan, model: Mo
       );
     }
 }
-
-/** Interventions with their defaults filled in. */
-type Complete = EvaluationSettings["interventions"];
 
 /** Full attention, the policies at their budgets, and the control. */
 async function plannedPoints(

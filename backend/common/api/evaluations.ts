@@ -2,7 +2,6 @@ import { z } from "zod";
 import { CACHE_KINDS, EVALUATION_COSTS, EVALUATION_MODES, SCORINGS } from "../words.ts";
 import { headModelSchema } from "./documents.ts";
 import type { Data } from "./fields.ts";
-import { interventionForm } from "./interventions.ts";
 
 /** Name of the format of evaluations of policies. */
 export const POLICY_EVALUATION_FORMAT = "headscope.policy-evaluation/2";
@@ -24,7 +23,7 @@ export const evaluationSettings = z.object({
   mode: z.enum(EVALUATION_MODES),
   seed: z.int(),
   cache: z.enum(CACHE_KINDS).describe("form of the cached keys and values"),
-  interventions: z.array(interventionForm).describe("that every run of the model was under, full attention's too"),
+  interventions: z.array(parameters).describe("as data: every run of the model was under them, full attention's too"),
 });
 /** A choice of what is evaluated, complete. */
 export type EvaluationSettings = Data<typeof evaluationSettings>;
