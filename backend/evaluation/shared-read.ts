@@ -3,7 +3,7 @@ import { maskMeaning } from "../hooks/mask-meaning.ts";
 import { cutOnce } from "../inference/forwards.ts";
 import { actsWithin, type PolicyChoice, type TokenChoice } from "../inference/policies/choice.ts";
 import { kept as keptOf } from "../inference/policies/kinds/parameters.ts";
-import { Eviction } from "../inference/policies/work/eviction.ts";
+import { Eviction } from "../inference/policies/work/tokens/eviction.ts";
 import { Prefix } from "../inference/prefix.ts";
 import { PART } from "../inference/run/options.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";

@@ -4,7 +4,7 @@ import { counted } from "../common/text.ts";
 import type { KvCache } from "../models/cache/kv-cache.ts";
 import type { Affine } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
-import type { Eviction } from "./policies/work/eviction.ts";
+import type { Eviction } from "./policies/work/tokens/eviction.ts";
 
 /**
  * Tokens that a model has read: their keys and values, and what it says of the next token. Continuations fork it, so that it can

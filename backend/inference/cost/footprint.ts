@@ -10,7 +10,7 @@ import type { PolicyChoice } from "../policies/choice.ts";
 import { countsOf } from "../policies/counts.ts";
 import type { ColumnRule, PromptView } from "../policies/kinds/blocks.ts";
 import { kept } from "../policies/kinds/parameters.ts";
-import { columnRules, readsAt } from "../policies/work/sparse-layers.ts";
+import { columnRules, readsAt } from "../policies/work/layers/sparse-layers.ts";
 
 /** A request whose memory and work are wanted. */
 export interface RequestSize {

@@ -10,7 +10,7 @@ import { partTensors } from "../../models/weights/weights.ts";
 import { pruningOf, type TokenChoice } from "../policies/choice.ts";
 import { type FilterPolicy, type PruningPolicy, prunes } from "../policies/kinds/inputs.ts";
 import { kept } from "../policies/kinds/parameters.ts";
-import { checkRotates } from "../policies/work/rerotation.ts";
+import { checkRotates } from "../policies/work/tokens/rerotation.ts";
 import type { Prefix } from "../prefix.ts";
 import type { CheckedRun, Sequence } from "./options.ts";
 

@@ -9,8 +9,8 @@ import { type Condensed, formPolicy, type HeldPrompt, type LayerRows } from "../
 import { kept, refuseBoth } from "../kinds/parameters.ts";
 import type { Stretch } from "../kinds/reads.ts";
 import { grouped, scoresOver } from "../reads/attention-over.ts";
-import { turnKeys } from "../work/rerotation.ts";
 import { placesOf } from "../work/stretches.ts";
+import { turnKeys } from "../work/tokens/rerotation.ts";
 import { principalDirections, rankOf } from "./low-rank.ts";
 import { OFFLOADS, type Offload, OffloadedValues } from "./offloaded-values.ts";
 

@@ -7,7 +7,7 @@ import { tf } from "../../../runtime/tf.ts";
 import type { FilterPolicy } from "../kinds/inputs.ts";
 import { type Budget, kept } from "../kinds/parameters.ts";
 import type { Chosen } from "../kinds/policy.ts";
-import { CacheView } from "../work/view.ts";
+import { CacheView } from "../work/tokens/view.ts";
 
 /**
  * The tokens of a prompt that the whole model is to read, as its first layers find them.

@@ -7,8 +7,8 @@ import { blockHook } from "../../../models/transformer/hook-points.ts";
 import { tf } from "../../../runtime/tf.ts";
 import type { FormPolicy } from "../kinds/form.ts";
 import type { Chosen } from "../kinds/policy.ts";
-import type { EvictionExtent } from "./eviction.ts";
-import { CacheView } from "./view.ts";
+import type { EvictionExtent } from "./tokens/eviction.ts";
+import { CacheView } from "./tokens/view.ts";
 
 /** A policy at work on the keys of one sequence's prompt: at its end it sees the last queries, and drops key channels of full heads. */
 export class ChannelPruning {

@@ -10,8 +10,8 @@ import type { Turn } from "../../../runtime/turn.ts";
 import type { Condensed, FormPolicy, LayerRows } from "../kinds/form.ts";
 import type { Chosen } from "../kinds/policy.ts";
 import type { Stretch } from "../kinds/reads.ts";
-import type { EvictionExtent } from "./eviction.ts";
 import { queriesOf } from "./selection.ts";
+import type { EvictionExtent } from "./tokens/eviction.ts";
 
 /** One sequence whose prompt is held in another form than rows. */
 export class Condensation {

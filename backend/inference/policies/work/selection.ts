@@ -8,8 +8,8 @@ import { tf } from "../../../runtime/tf.ts";
 import { kept } from "../kinds/parameters.ts";
 import type { Chosen } from "../kinds/policy.ts";
 import type { Knowledge, ReadPolicy, ReadView, Stretch } from "../kinds/reads.ts";
-import type { EvictionExtent } from "./eviction.ts";
 import { countOf, cutSpans, inOrder } from "./stretches.ts";
+import type { EvictionExtent } from "./tokens/eviction.ts";
 
 /** One row of a layer's new tokens, and the KV heads that are chosen for. */
 interface LayerRow {

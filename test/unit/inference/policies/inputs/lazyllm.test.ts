@@ -10,7 +10,7 @@ import type { Attending } from "../../../../../backend/inference/policies/attent
 import { atBudget } from "../../../../../backend/inference/policies/budget.ts";
 import { policies } from "../../../../../backend/inference/policies/index.ts";
 import { lazyllm } from "../../../../../backend/inference/policies/inputs/lazyllm.ts";
-import { WaitingTokens } from "../../../../../backend/inference/policies/work/waiting-tokens.ts";
+import { WaitingTokens } from "../../../../../backend/inference/policies/work/layers/waiting-tokens.ts";
 import { rowsAllocated } from "../../../../../backend/models/cache/head-cache.ts";
 import type { Model } from "../../../../../backend/models/model.ts";
 import { tf } from "../../../../../backend/runtime/tf.ts";

@@ -1,8 +1,8 @@
-import { SQUARE } from "../../../kernels/attend.ts";
-import type { KvCache } from "../../../models/cache/kv-cache.ts";
-import { localWindow, type ModelConfig } from "../../../models/config.ts";
-import type { Window } from "../../../models/transformer/attention.ts";
-import type { ColumnRule, HeldColumns } from "../kinds/blocks.ts";
+import { SQUARE } from "../../../../kernels/attend.ts";
+import type { KvCache } from "../../../../models/cache/kv-cache.ts";
+import { localWindow, type ModelConfig } from "../../../../models/config.ts";
+import type { Window } from "../../../../models/transformer/attention.ts";
+import type { ColumnRule, HeldColumns } from "../../kinds/blocks.ts";
 
 /** Columns that each layer of global attention holds, where some are let go. */
 export function columnRules(config: ModelConfig, holds: HeldColumns): (ColumnRule | undefined)[] {

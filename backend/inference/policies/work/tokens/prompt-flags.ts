@@ -1,6 +1,6 @@
-import type { PromptAttention } from "../../../models/cache/prompt-attention.ts";
-import type { AttentionChoice, AttentionReader, AttentionStep } from "../../../models/cache/reader.ts";
-import { tf } from "../../../runtime/tf.ts";
+import type { PromptAttention } from "../../../../models/cache/prompt-attention.ts";
+import type { AttentionChoice, AttentionReader, AttentionStep } from "../../../../models/cache/reader.ts";
+import { tf } from "../../../../runtime/tf.ts";
 import type { Eviction } from "./eviction.ts";
 
 /** Number added to the score of a key that is not seen. */

@@ -1,9 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { PromptAttention } from "../../../models/cache/prompt-attention.ts";
-import type { ModelConfig } from "../../../models/config.ts";
-import type { Model } from "../../../models/model.ts";
-import { tf } from "../../../runtime/tf.ts";
-import type { LayerView } from "../kinds/tokens.ts";
+import type { PromptAttention } from "../../../../models/cache/prompt-attention.ts";
+import type { ModelConfig } from "../../../../models/config.ts";
+import type { Model } from "../../../../models/model.ts";
+import { tf } from "../../../../runtime/tf.ts";
+import type { LayerView } from "../../kinds/tokens.ts";
 import { plainKeysOf } from "./view.ts";
 
 /** A layer of a prompt as a policy sees it just before the prompt attends there: all of its tokens, from position 0 on. */

@@ -1,16 +1,16 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { KvCache } from "../../../models/cache/kv-cache.ts";
-import type { AttentionReader, AttentionStep } from "../../../models/cache/reader.ts";
-import { forward } from "../../../models/forward/forward.ts";
-import type { ForwardInput, ForwardOptions, ForwardResult } from "../../../models/forward/types.ts";
-import type { Model } from "../../../models/model.ts";
-import { blockHook } from "../../../models/transformer/hook-points.ts";
-import { tf } from "../../../runtime/tf.ts";
-import type { PruningPolicy } from "../kinds/inputs.ts";
-import type { Chosen } from "../kinds/policy.ts";
-import type { EvictionExtent } from "./eviction.ts";
-import { cutSpans, inOrder, single, stretchesOf } from "./stretches.ts";
-import { CacheView } from "./view.ts";
+import type { KvCache } from "../../../../models/cache/kv-cache.ts";
+import type { AttentionReader, AttentionStep } from "../../../../models/cache/reader.ts";
+import { forward } from "../../../../models/forward/forward.ts";
+import type { ForwardInput, ForwardOptions, ForwardResult } from "../../../../models/forward/types.ts";
+import type { Model } from "../../../../models/model.ts";
+import { blockHook } from "../../../../models/transformer/hook-points.ts";
+import { tf } from "../../../../runtime/tf.ts";
+import type { PruningPolicy } from "../../kinds/inputs.ts";
+import type { Chosen } from "../../kinds/policy.ts";
+import { cutSpans, inOrder, single, stretchesOf } from "../stretches.ts";
+import type { EvictionExtent } from "../tokens/eviction.ts";
+import { CacheView } from "../tokens/view.ts";
 import { type TokenStates, WaitingTokens } from "./waiting-tokens.ts";
 
 /** Layers that the same tokens go through. */

@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { tf } from "../../../runtime/tf.ts";
+import { tf } from "../../../../runtime/tf.ts";
 
 /** Tokens on their way through layers, with the stream before the next of them. */
 export interface TokenStates {

@@ -1,10 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { keyRotation, turnBack } from "../../../models/cache/forms/rotation.ts";
-import type { KvCache } from "../../../models/cache/kv-cache.ts";
-import type { Model } from "../../../models/model.ts";
-import { normaliseHeads } from "../../../models/transformer/block.ts";
-import { tf } from "../../../runtime/tf.ts";
-import type { LayerView } from "../kinds/tokens.ts";
+import { keyRotation, turnBack } from "../../../../models/cache/forms/rotation.ts";
+import type { KvCache } from "../../../../models/cache/kv-cache.ts";
+import type { Model } from "../../../../models/model.ts";
+import { normaliseHeads } from "../../../../models/transformer/block.ts";
+import { tf } from "../../../../runtime/tf.ts";
+import type { LayerView } from "../../kinds/tokens.ts";
 
 /** One layer of a row of a cache, and the KV heads that are looked at. */
 export interface LayerPlace {

@@ -1,7 +1,7 @@
-import { HeadscopeError } from "../../../common/errors.ts";
-import { counted } from "../../../common/text.ts";
-import type { Prefix } from "../../prefix.ts";
-import type { TokenChoice } from "../choice.ts";
+import { HeadscopeError } from "../../../../common/errors.ts";
+import { counted } from "../../../../common/text.ts";
+import type { Prefix } from "../../../prefix.ts";
+import type { TokenChoice } from "../../choice.ts";
 
 /**
  * Insists that a policy can choose among the tokens of a prefix and those behind it, with the queries of the latter.

@@ -1,13 +1,13 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { HeadscopeError } from "../../../common/errors.ts";
-import type { KvCache } from "../../../models/cache/kv-cache.ts";
-import type { StoredRows } from "../../../models/cache/storage/storage.ts";
-import { localWindow, type ModelConfig } from "../../../models/config.ts";
-import type { Model } from "../../../models/model.ts";
-import { rotate } from "../../../models/transformer/block.ts";
-import { rotaryFrequencies } from "../../../models/transformer/rope.ts";
-import { gatherRows } from "../../../runtime/ops.ts";
-import { tf } from "../../../runtime/tf.ts";
+import { HeadscopeError } from "../../../../common/errors.ts";
+import type { KvCache } from "../../../../models/cache/kv-cache.ts";
+import type { StoredRows } from "../../../../models/cache/storage/storage.ts";
+import { localWindow, type ModelConfig } from "../../../../models/config.ts";
+import type { Model } from "../../../../models/model.ts";
+import { rotate } from "../../../../models/transformer/block.ts";
+import { rotaryFrequencies } from "../../../../models/transformer/rope.ts";
+import { gatherRows } from "../../../../runtime/ops.ts";
+import { tf } from "../../../../runtime/tf.ts";
 
 /**
  * Closes the gaps that tokens have left in a row of a cache: keys are turned to the positions 0, 1, 2, … in their order, and the next
