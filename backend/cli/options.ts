@@ -193,6 +193,15 @@ export function paramOption(command: Command, what = "a parameter; may be repeat
   );
 }
 
+/** Adds --policy. */
+export function policyOption(command: Command): Command {
+  return command.option(
+    "--policy <names>",
+    "ways to hold or read less, with commas between: one for each thing that they choose (`headscope policies list`)",
+    (text: string) => text.split(",").map((name) => name.trim()),
+  );
+}
+
 /** Adds --seed, default 0. */
 export function seedOption(command: Command): Command {
   return command.option("--seed <n>", "seed of everything random", integerParser("--seed", 0), 0);

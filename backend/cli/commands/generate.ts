@@ -9,6 +9,7 @@ import {
   modelOptions,
   numberParser,
   paramOption,
+  policyOption,
   repeated,
   ruledParser,
   samplingOptions,
@@ -46,16 +47,11 @@ export function register(program: Command, runs: Runs): void {
     .option("--chat", "put the text into the model's chat template, as a user's message")
     .option("--max-tokens <n>", "most new tokens", integerParser("--max-tokens", 1), 32)
     .option("--temperature <t>", "0 takes the likeliest token, more samples", numberParser("--temperature", 0), 0);
-  samplingOptions(command)
-    .option(
-      "--mask <file>",
-      "head mask: its streaming heads keep first and recent tokens only, its ablated heads write 0",
-    )
-    .option(
-      "--policy <names>",
-      "ways to hold or read less, with commas between: one for each thing that they choose (`headscope policies list`)",
-      (text: string) => text.split(",").map((name) => name.trim()),
-    )
+  samplingOptions(command).option(
+    "--mask <file>",
+    "head mask: its streaming heads keep first and recent tokens only, its ablated heads write 0",
+  );
+  policyOption(command)
     .option(
       "--stop <text|id>",
       "a text or token id that ends it, beside the model's own; may be repeated. A text of digits is written '\"42\"'",

@@ -1,7 +1,14 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { policyOption } from "../inputs/policies.ts";
-import { inferenceOptions, integerParser, numbers, paramOption, seedOption, studiedModelOptions } from "../options.ts";
+import {
+  inferenceOptions,
+  integerParser,
+  numbers,
+  paramOption,
+  policyOption,
+  seedOption,
+  studiedModelOptions,
+} from "../options.ts";
 
 /** `headscope needle`: questions about one sentence of a long text, with everything held and read, and with a mask or policies. */
 export function register(program: Command, runs: Runs): void {

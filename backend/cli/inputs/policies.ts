@@ -1,4 +1,3 @@
-import type { Command } from "commander";
 import type { PolicyRequest } from "../../inference/policies/choice.ts";
 import { ownedParameters } from "./owned-parameters.ts";
 
@@ -6,15 +5,6 @@ import { ownedParameters } from "./owned-parameters.ts";
 export interface PolicyOptions {
   policy?: string[];
   param?: string[];
-}
-
-/** Adds --policy. */
-export function policyOption(command: Command): Command {
-  return command.option(
-    "--policy <names>",
-    "ways to hold or read less, with commas between: one for each thing that they choose (`headscope policies list`)",
-    (text: string) => text.split(",").map((name) => name.trim()),
-  );
 }
 
 /** The policies of a command line, each with its parameters. @throws HeadscopeError `usage` for a parameter of no policy */
