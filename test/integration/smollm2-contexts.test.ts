@@ -25,7 +25,7 @@ describe.skipIf(!havePulled)(onSmolLm2("tasks over long contexts on SmolLM2 with
     for (const number of [0, 1, 2, 3]) {
       const { prompt, questions } = draw(name, 300, number);
       const { text } = await generate(model, {
-        tokens: [...prompt.context, ...prompt.questions[0]!.request],
+        tokens: [...prompt.context, ...prompt.questions[0]!.request, ...prompt.questions[0]!.lead],
         maxTokens,
       });
       scores.push(answerScore(text!, questions[0]!.answers));
@@ -46,9 +46,10 @@ describe.skipIf(!havePulled)(onSmolLm2("tasks over long contexts on SmolLM2 with
       const whole = (messages: { role: string; content: string }[], lead = "") =>
         tokenizer.encode(tokenizer.chat(messages, { addGenerationPrompt: true }) + lead, { prependBos: false });
       const asked = user(`${context}\n\n${first!.question}`);
-      expect([...prompt.context, ...prompt.questions[0]!.request]).toEqual(whole([asked], first!.lead));
+      const [{ request, turn, lead }, next] = [prompt.questions[0]!, prompt.questions[1]!];
+      expect([...prompt.context, ...request, ...lead]).toEqual(whole([asked], first!.lead));
       const answer = tokenizer.encode(" lemon.", { prependBos: false });
-      const turns = [...prompt.context, ...prompt.questions[0]!.turn, ...answer, ...prompt.questions[1]!.turn];
+      const turns = [...prompt.context, ...turn, ...lead, ...answer, ...next.turn, ...next.lead];
       const given = { role: "assistant", content: `${first!.lead} lemon.` };
       expect(turns).toEqual(whole([asked, given, user(second!.question)], second!.lead));
     },

@@ -34,7 +34,7 @@ export const LONGEST_TEMPLATE = 2 ** 20;
 /** Bytes of a conversation as a chat template writes it: what no model's context holds. */
 export const LONGEST_CHAT = 2 ** 26;
 
-/** Milliseconds and bytes of heap in which a chat template must have written a conversation; usual ones take a few of both. */
+/** Milliseconds of processor time and bytes of heap in which a chat template must have written a conversation; usual ones take a few of both. */
 export const TEMPLATE_MS = 5_000;
 export const TEMPLATE_BYTES = 2 ** 28;
 

@@ -14,12 +14,12 @@ export type Rendered =
 export interface RenderRequest {
   readonly template: string;
   readonly variables: Readonly<Record<string, unknown>>;
-  /** Time that it may take. */
+  /** Processor time that it may take. */
   readonly milliseconds: number;
 }
 
-/** Milliseconds that the process may take beside the template, to start on however busy a machine. */
-const START_MS = 20_000;
+/** Milliseconds of the clock after which the process is given up; it ends itself long before, however busy the machine. */
+const GIVEN_UP_MS = 300_000;
 
 /**
  * Writes a conversation by a Jinja template of the model. That is foreign code which may neither take long nor fill the memory,
@@ -41,7 +41,7 @@ export function renderTemplate(template: string, variables: Readonly<Record<stri
     encoding: "utf8",
     env: { ...process.env, NODE_OPTIONS: "" },
     stdio: ["pipe", "pipe", "ignore"],
-    timeout: START_MS + TEMPLATE_MS,
+    timeout: GIVEN_UP_MS,
     killSignal: "SIGKILL",
     maxBuffer: LONGEST_CHAT,
   });

@@ -12,12 +12,22 @@ const { template, variables, milliseconds } = JSON.parse(readFileSync(0, "utf8")
 const place = globalThis as unknown as { headscopeRender: () => TemplateResult };
 place.headscopeRender = () => runTemplate(template, variables);
 
+/** Milliseconds of processor time that this process has had. */
+function used(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
+/** The limit is processor time: on a busy machine, what the clock has cut off before it had that much begins anew, with longer to go. */
 function answer(): Rendered {
-  try {
-    return runInThisContext("headscopeRender()", { timeout: milliseconds }) as TemplateResult;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ERR_SCRIPT_EXECUTION_TIMEOUT") return { late: true };
-    throw error;
+  for (let clock = milliseconds; ; clock *= 2) {
+    const before = used();
+    try {
+      return runInThisContext("headscopeRender()", { timeout: clock }) as TemplateResult;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
+      if (used() - before >= 0.9 * milliseconds) return { late: true };
+    }
   }
 }
 
