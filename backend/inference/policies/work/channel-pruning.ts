@@ -3,12 +3,11 @@ import { counted } from "../../../common/text.ts";
 import type { HeadPlace, KvCache } from "../../../models/cache/kv-cache.ts";
 import type { ForwardResult } from "../../../models/forward/types.ts";
 import type { Model } from "../../../models/model.ts";
-import { blockHook } from "../../../models/transformer/hook-points.ts";
 import { tf } from "../../../runtime/tf.ts";
 import type { FormPolicy } from "../kinds/form.ts";
 import type { Chosen } from "../kinds/policy.ts";
 import type { EvictionExtent } from "./tokens/eviction.ts";
-import { CacheView } from "./tokens/view.ts";
+import { CacheView, queryHook } from "./tokens/view.ts";
 
 /** A policy at work on the keys of one sequence's prompt: at its end it sees the last queries, and drops key channels of full heads. */
 export class ChannelPruning {
@@ -39,7 +38,7 @@ export class ChannelPruning {
 
   /** Hook names of the queries. */
   get names(): string[] {
-    return Array.from({ length: this.#model.config.n_layers }, (_, layer) => this.#name(layer));
+    return Array.from({ length: this.#model.config.n_layers }, (_, layer) => queryHook(this.#model.config, layer));
   }
 
   /** Sees the last part of the prompt in a cache of one row. */
@@ -53,14 +52,9 @@ export class ChannelPruning {
     });
   }
 
-  #name(layer: number): string {
-    const rotated = this.#model.config.positional_embedding_type === "rotary";
-    return blockHook(layer, rotated ? "attn.hook_rot_q" : "attn.hook_q");
-  }
-
   #prune({ activations }: ForwardResult, cache: KvCache, layer: number, head: number): void {
     const { policy, params } = this.#choice;
-    const name = this.#name(layer);
+    const name = queryHook(this.#model.config, layer);
     const queries = { activation: activations.get(name), plain: name.endsWith("hook_q"), last: this.last };
     const view = new CacheView(this.#model, { cache, row: 0, layer, heads: [head] }, queries, {
       prompt: this.#extent.tokens,

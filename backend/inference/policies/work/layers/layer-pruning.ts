@@ -4,13 +4,12 @@ import type { AttentionReader, AttentionStep } from "../../../../models/cache/re
 import { forward } from "../../../../models/forward/forward.ts";
 import type { ForwardInput, ForwardOptions, ForwardResult } from "../../../../models/forward/types.ts";
 import type { Model } from "../../../../models/model.ts";
-import { blockHook } from "../../../../models/transformer/hook-points.ts";
 import { tf } from "../../../../runtime/tf.ts";
 import type { PruningPolicy } from "../../kinds/inputs.ts";
 import type { Chosen } from "../../kinds/policy.ts";
 import { cutSpans, inOrder, single, stretchesOf } from "../stretches.ts";
 import type { EvictionExtent } from "../tokens/eviction.ts";
-import { CacheView } from "../tokens/view.ts";
+import { CacheView, queryHook } from "../tokens/view.ts";
 import { type TokenStates, WaitingTokens } from "./waiting-tokens.ts";
 
 /** Layers that the same tokens go through. */
@@ -120,7 +119,7 @@ export class LayerPruning {
       { ...input, startLayer: first, stopLayer: end, logitsAt: ends ? "last" : "none" },
       {
         ...options,
-        names: ends ? [] : [this.#queryName(end - 1)],
+        names: ends ? [] : [queryHook(this.#model.config, end - 1)],
         ...(alive.length < segment.held ? { reader: readerOf(alive) } : {}),
       },
     );
@@ -133,7 +132,7 @@ export class LayerPruning {
   ): number[] {
     const layer = end - 1;
     const heads = [...Array(this.#model.config.n_key_value_heads).keys()];
-    const name = this.#queryName(layer);
+    const name = queryHook(this.#model.config, layer);
     const queries = { activation: result.activations.get(name), plain: name.endsWith("hook_q"), last: 1 };
     const progress = { prompt: this.#extent.tokens, step: 0, steps: this.#extent.steps, prepared: undefined };
     let places: number[] = [];
@@ -150,11 +149,6 @@ export class LayerPruning {
       );
     });
     return places.map((place) => alive[place]!);
-  }
-
-  #queryName(layer: number): string {
-    const rotary = this.#model.config.positional_embedding_type === "rotary";
-    return blockHook(layer, rotary ? "attn.hook_rot_q" : "attn.hook_q");
   }
 }
 

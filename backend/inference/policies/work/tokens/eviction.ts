@@ -11,7 +11,7 @@ import { countsOf } from "../../counts.ts";
 import type { LayerView, QueriesSeen } from "../../kinds/tokens.ts";
 import { PromptLayerView } from "./prompt-view.ts";
 import { rerotate } from "./rerotation.ts";
-import { CacheView, type LayerPlace } from "./view.ts";
+import { CacheView, type LayerPlace, queryHook } from "./view.ts";
 
 /** The prompt that an eviction is about, and the heads that it leaves alone. */
 export interface EvictionExtent {
@@ -148,8 +148,7 @@ export class Eviction {
 
   #name(layer: number): string {
     if (this.#seen?.stream) return blockHook(layer, "hook_resid_pre");
-    const rotated = this.#model.config.positional_embedding_type === "rotary" && !this.#seen?.unrotated;
-    return blockHook(layer, rotated ? "attn.hook_rot_q" : "attn.hook_q");
+    return this.#seen?.unrotated ? blockHook(layer, "attn.hook_q") : queryHook(this.#model.config, layer);
   }
 
   /** KV heads of a layer that are no streaming heads. */

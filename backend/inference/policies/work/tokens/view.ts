@@ -1,8 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { keyRotation, turnBack } from "../../../../models/cache/forms/rotation.ts";
 import type { KvCache } from "../../../../models/cache/kv-cache.ts";
+import type { ModelConfig } from "../../../../models/config.ts";
 import type { Model } from "../../../../models/model.ts";
 import { normaliseHeads } from "../../../../models/transformer/block.ts";
+import { blockHook } from "../../../../models/transformer/hook-points.ts";
 import { tf } from "../../../../runtime/tf.ts";
 import type { LayerView } from "../../kinds/tokens.ts";
 
@@ -153,6 +155,11 @@ export class CacheView implements LayerView {
     this.#made.set(name, made);
     return made;
   }
+}
+
+/** Hook name of a layer's queries as they attend: after the rotation, where the model has one. */
+export function queryHook({ positional_embedding_type }: ModelConfig, layer: number): string {
+  return blockHook(layer, positional_embedding_type === "rotary" ? "attn.hook_rot_q" : "attn.hook_q");
 }
 
 /** A layer's keys as they were before the rotation [KV heads, held, d_head]. @param places by KV head, their positions */
