@@ -1,15 +1,25 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { abruptLearning } from "./abrupt-learning.ts";
 import type { Experiment } from "./base.ts";
+import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { inductionEmergence } from "./induction-emergence.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
   inductionEmergence,
   abruptLearning,
+  iclCircuit,
 ]);
 
-export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
+export type {
+  Experiment,
+  ExperimentContext,
+  Finding,
+  MeasurementMeans,
+  MeasurementPlan,
+  TrainedRun,
+  TrainingPlan,
+} from "./base.ts";
 export { compareReports, findReport, keptReports } from "./history.ts";
 export {
   type ExperimentOptions,
