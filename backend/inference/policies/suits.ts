@@ -12,12 +12,13 @@ import { checkUnits } from "./kinds/units.ts";
  */
 export function checkSuits(
   model: ModelDescription,
-  { heads, blocks, inputs, tokens, requests = [] }: Partial<PolicyChoice>,
+  { heads, blocks, inputs, tokens, form, requests = [] }: Partial<PolicyChoice>,
 ): void {
   for (const request of requests) checkUnits(model, request);
   if (inputs && prunes(inputs.policy)) inputs.policy.stages(inputs.params, model.config.n_layers);
   const { digest: _, ...shape } = headModel(model);
   if (heads) checkModel(heads.mask, shape, "the file that heads are chosen by");
   if (tokens?.policy.whole && heads?.mask.kvHeads?.flat().includes("streaming")) throw seesAll(tokens.policy.name);
+  form?.policy.suits?.(model, form.params, form.prepared);
   for (const chosen of [blocks, tokens]) chosen?.policy.check?.(model, chosen.params, chosen.prepared);
 }
