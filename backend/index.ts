@@ -56,6 +56,7 @@ export {
   type ScaleFeaturesOptions,
   scaleFeatures,
 } from "./circuits/features/scale-features.ts";
+export { findLevels, type LevelOptions } from "./circuits/gradients/cache-levels.ts";
 export {
   type GradientInput,
   type Gradients,
@@ -130,6 +131,7 @@ export { type Finder, headAgreement } from "./heads/agreement.ts";
 export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
 export { type GatesFile, readGates, writeGates } from "./heads/gate-files.ts";
+export { type CacheLevels, readLevels, writeLevels } from "./heads/levels.ts";
 export {
   createPatterns,
   readPatterns,
