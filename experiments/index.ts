@@ -1,13 +1,15 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
-import { abruptLearning } from "./abrupt-learning.ts";
 import type { Experiment } from "./base.ts";
+import { abruptLearning } from "./emergence/abrupt-learning.ts";
+import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
-import { inductionEmergence } from "./induction-emergence.ts";
+import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
   inductionEmergence,
   abruptLearning,
+  bayesianAveraging,
   iclCircuit,
 ]);
 
