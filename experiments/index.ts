@@ -1,5 +1,6 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import type { Experiment } from "./base.ts";
+import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
@@ -11,6 +12,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   abruptLearning,
   bayesianAveraging,
   iclCircuit,
+  earlyExit,
 ]);
 
 export type {
