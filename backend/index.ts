@@ -20,6 +20,15 @@ export {
   greedyScore,
 } from "../synthetic-tasks/contexts/index.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
+export {
+  type ImpliedWeights,
+  impliedWeights,
+  type Learner,
+  learners,
+  type OnlineLearner,
+  predictPrompts,
+  type RegressionPrompts,
+} from "../synthetic-tasks/learners/index.ts";
 export { type PairSample, pairTasks, samplePairs } from "../synthetic-tasks/pairs/index.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AblatedEach, ablateEach } from "./circuits/ablation/each.ts";

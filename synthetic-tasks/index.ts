@@ -2,8 +2,10 @@ import { type Registry, registry } from "../backend/common/definitions/definitio
 import type { SyntheticTask } from "../backend/training/task.ts";
 import { associativeRecall } from "./associative-recall.ts";
 import { gaussianClassification } from "./gaussian-classification.ts";
+import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
+import { wordRoles } from "./word-roles.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
@@ -11,6 +13,8 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   gaussianClassification,
   linearRegression,
   associativeRecall,
+  hmmMixture,
+  wordRoles,
 ]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";

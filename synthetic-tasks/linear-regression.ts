@@ -2,7 +2,8 @@ import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
 import type { Batch, Evaluation } from "../backend/training/task.ts";
 import { fixed, impossible, task } from "./base.ts";
-import { RidgePosterior } from "./ridge.ts";
+import { bayes } from "./learners/linear.ts";
+import { predictPrompts, type RegressionPrompts } from "./learners/prompts.ts";
 
 /** Numbers of an x that `describe` shows. */
 const SHOWN = 10;
@@ -92,7 +93,7 @@ function batch(params: Params, random: Random, rows: number, shift: Shift = {}):
 }
 
 /** The last y is never read. */
-const positionsOf = ({ examples }: Params): number => 2 * examples - 1;
+const positionsOf = ({ examples }: Pick<Params, "examples">): number => 2 * examples - 1;
 
 /** Error of answering 0 everywhere, the best without a context: the variance of y. */
 const guessing =
@@ -120,20 +121,31 @@ function evaluation(
   };
 }
 
-/** Predicts by ridge regression at each x from the pairs before it; 0 at the y's [rows, positions, 1]. */
-function ridge(params: Params, { rows, inputs, values }: Batch): Float64Array {
-  const { dimension: d, examples } = params;
-  const positions = positionsOf(params);
-  const predictions = new Float64Array(rows * positions);
-  for (let r = 0; r < rows; r++) {
-    const posterior = new RidgePosterior(d, params);
-    for (let i = 0; i < examples; i++) {
-      const position = r * positions + 2 * i;
-      const x = inputs!.subarray(position * d, (position + 1) * d);
-      predictions[position] = posterior.predict(x);
-      posterior.observe(x, values![position]!);
-    }
+/** The pairs of a batch, without the layout that a model reads. */
+export function regressionPrompts(
+  { dimension: d, examples }: Pick<Params, "dimension" | "examples">,
+  { rows, inputs, values }: Batch,
+): RegressionPrompts {
+  const positions = positionsOf({ examples });
+  const x = new Float32Array(rows * examples * d);
+  const y = new Float32Array(rows * examples);
+  for (let pair = 0; pair < rows * examples; pair++) {
+    const at = Math.floor(pair / examples) * positions + 2 * (pair % examples);
+    x.set(inputs!.subarray(at * d, (at + 1) * d), pair * d);
+    y[pair] = values![at]!;
   }
+  return { rows, examples, x, y };
+}
+
+/** Predicts by the mean of the posterior at each x from the pairs before it; 0 at the y's [rows, positions, 1]. */
+function posteriorMean(params: Params, batch: Batch): Float64Array {
+  const { examples } = params;
+  const positions = positionsOf(params);
+  const means = predictPrompts(() => bayes.start(params, {}), regressionPrompts(params, batch));
+  const predictions = new Float64Array(batch.rows * positions);
+  means.forEach((mean, pair) => {
+    predictions[Math.floor(pair / examples) * positions + 2 * (pair % examples)] = mean;
+  });
   return predictions;
 }
 
@@ -147,7 +159,7 @@ function pairsOf(params: Params, { inputs, values, weights }: Batch, row: number
     values: values!.subarray(row * positions, (row + 1) * positions),
     weights: weights.subarray(row * positions, (row + 1) * positions),
   };
-  const guesses = ridge(params, one);
+  const guesses = posteriorMean(params, one);
   const each = Array.from({ length: examples }, (_, i) => 2 * i);
   return {
     inputs: each.map((t) => [...one.inputs!.subarray(t * d, (t + 1) * d)]),
@@ -188,7 +200,7 @@ export const linearRegression = task({
   },
   reference: {
     title: "ridge regression (mean of the posterior)",
-    predict: (_, params, batch) => ridge(params, batch),
+    predict: (_, params, batch) => posteriorMean(params, batch),
   },
   describe(_, params, drawn, row) {
     const { inputs, targets, reference } = pairsOf(params, drawn, row);
