@@ -30,6 +30,7 @@ export {
   type RegressionPrompts,
 } from "../synthetic-tasks/learners/index.ts";
 export { type PairSample, pairTasks, samplePairs } from "../synthetic-tasks/pairs/index.ts";
+export { probeTargets, type TaskProbeOptions, type TrainedTask, taskProbe } from "../synthetic-tasks/task-probe.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AblatedEach, ablateEach } from "./circuits/ablation/each.ts";
 export type { AnswerSet } from "./circuits/answers.ts";
@@ -56,6 +57,7 @@ export {
   type ScaleFeaturesOptions,
   scaleFeatures,
 } from "./circuits/features/scale-features.ts";
+export { findLevels, type LevelOptions } from "./circuits/gradients/cache-levels.ts";
 export {
   type GradientInput,
   type Gradients,
@@ -85,7 +87,8 @@ export {
   inContextVectors,
   vectorAdditions,
 } from "./circuits/vectors/in-context-vectors.ts";
-export { type LinearProbe, type LinearProbeOptions, linearProbe } from "./circuits/vectors/linear-probe.ts";
+export { type LinearProbeOptions, linearProbe } from "./circuits/vectors/linear-probe.ts";
+export { type ProbedRows, type RowProbeOptions, rowProbe } from "./circuits/vectors/row-probe.ts";
 export { type Steered, type SteerOptions, steer } from "./circuits/vectors/steer.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
 export type {
@@ -97,6 +100,7 @@ export type {
 } from "./common/api/circuits.ts";
 export type { HeadAgreement, HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
+export type { LinearProbe } from "./common/api/linear-probes.ts";
 export {
   type CircuitMaskOptions,
   circuitMask,
@@ -130,6 +134,7 @@ export { type Finder, headAgreement } from "./heads/agreement.ts";
 export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
 export { type GatesFile, readGates, writeGates } from "./heads/gate-files.ts";
+export { type CacheLevels, readLevels, writeLevels } from "./heads/levels.ts";
 export {
   createPatterns,
   readPatterns,

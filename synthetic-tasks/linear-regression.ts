@@ -1,8 +1,10 @@
 import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
-import type { Batch, Evaluation } from "../backend/training/task.ts";
+import type { Batch, Evaluation, ProbeTarget } from "../backend/training/task.ts";
 import { fixed, impossible, task } from "./base.ts";
-import { bayes } from "./learners/linear.ts";
+import type { OnlineLearner } from "./learners/base.ts";
+import { gradientStep } from "./learners/gradient.ts";
+import { bayes, leastSquares } from "./learners/linear.ts";
 import { predictPrompts, type RegressionPrompts } from "./learners/prompts.ts";
 
 /** Numbers of an x that `describe` shows. */
@@ -149,6 +151,31 @@ function posteriorMean(params: Params, batch: Batch): Float64Array {
   return predictions;
 }
 
+/**
+ * The weights of a learner at each position: at an x those from the pairs before it, at a y with its own pair too.
+ * @param start gives the learner before the first pair
+ */
+function weightsSoFar(title: string, start: (params: Params) => OnlineLearner): ProbeTarget<Params, null> {
+  return {
+    title,
+    at(_, params, batch) {
+      const { dimension: d } = params;
+      const positions = positionsOf(params);
+      const { rows, examples, x, y } = regressionPrompts(params, batch);
+      const values = new Float64Array(rows * positions * d);
+      for (let row = 0; row < rows; row++) {
+        const learner = start(params);
+        for (let t = 0; t < positions; t++) {
+          const pair = row * examples + Math.floor(t / 2);
+          if (t % 2 === 1) learner.observe(x.subarray(pair * d, (pair + 1) * d), y[pair]!);
+          values.set(learner.weights!, (row * positions + t) * d);
+        }
+      }
+      return { kind: "values", width: d, values };
+    },
+  };
+}
+
 /** One row as pairs: x [examples][d], y [examples] and what ridge regression says of it from the pairs before. */
 function pairsOf(params: Params, { inputs, values, weights }: Batch, row: number) {
   const { dimension: d, examples } = params;
@@ -201,6 +228,17 @@ export const linearRegression = task({
   reference: {
     title: "ridge regression (mean of the posterior)",
     predict: (_, params, batch) => posteriorMean(params, batch),
+  },
+  probeTargets: {
+    moment: weightsSoFar("the moment vector Xᵀy of the pairs so far", (params) =>
+      gradientStep.start(params, { rate: 1 }),
+    ),
+    "least-squares": weightsSoFar("the weights of least squares from the pairs so far", (params) =>
+      leastSquares.start(params, {}),
+    ),
+    "posterior-mean": weightsSoFar("the mean of the weights' posterior given the pairs so far", (params) =>
+      bayes.start(params, {}),
+    ),
   },
   describe(_, params, drawn, row) {
     const { inputs, targets, reference } = pairsOf(params, drawn, row);

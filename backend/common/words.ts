@@ -214,5 +214,10 @@ export const EVALUATION_COSTS = ["bytes", "prefill", "decode"] as const;
 /** One of `EVALUATION_COSTS`. */
 export type EvaluationCost = (typeof EVALUATION_COSTS)[number];
 
+/** Measures of quality that a figure can show: the share of right answers, and nats a token of the right ones. */
+export const EVALUATION_MEASURES = ["score", "loss"] as const;
+/** One of `EVALUATION_MEASURES`. */
+export type EvaluationMeasure = (typeof EVALUATION_MEASURES)[number];
+
 /** Share of a prompt's tokens that goes, or is not read, where nobody says how much. */
 export const RATIO = 0.5;
