@@ -20,7 +20,17 @@ export {
   greedyScore,
 } from "../synthetic-tasks/contexts/index.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
+export {
+  type ImpliedWeights,
+  impliedWeights,
+  type Learner,
+  learners,
+  type OnlineLearner,
+  predictPrompts,
+  type RegressionPrompts,
+} from "../synthetic-tasks/learners/index.ts";
 export { type PairSample, pairTasks, samplePairs } from "../synthetic-tasks/pairs/index.ts";
+export { probeTargets, type TaskProbeOptions, type TrainedTask, taskProbe } from "../synthetic-tasks/task-probe.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AblatedEach, ablateEach } from "./circuits/ablation/each.ts";
 export type { AnswerSet } from "./circuits/answers.ts";
@@ -77,7 +87,8 @@ export {
   inContextVectors,
   vectorAdditions,
 } from "./circuits/vectors/in-context-vectors.ts";
-export { type LinearProbe, type LinearProbeOptions, linearProbe } from "./circuits/vectors/linear-probe.ts";
+export { type LinearProbeOptions, linearProbe } from "./circuits/vectors/linear-probe.ts";
+export { type ProbedRows, type RowProbeOptions, rowProbe } from "./circuits/vectors/row-probe.ts";
 export { type Steered, type SteerOptions, steer } from "./circuits/vectors/steer.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
 export type {
@@ -89,6 +100,7 @@ export type {
 } from "./common/api/circuits.ts";
 export type { HeadAgreement, HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
+export type { LinearProbe } from "./common/api/linear-probes.ts";
 export {
   type CircuitMaskOptions,
   circuitMask,

@@ -1,12 +1,14 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
-import { abruptLearning } from "./abrupt-learning.ts";
 import type { Experiment } from "./base.ts";
-import { inductionEmergence } from "./induction-emergence.ts";
+import { abruptLearning } from "./emergence/abrupt-learning.ts";
+import { inductionEmergence } from "./emergence/induction-emergence.ts";
+import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
   inductionEmergence,
   abruptLearning,
+  bayesianAveraging,
 ]);
 
 export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";

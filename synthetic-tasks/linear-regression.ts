@@ -1,8 +1,11 @@
 import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
-import type { Batch, Evaluation } from "../backend/training/task.ts";
+import type { Batch, Evaluation, ProbeTarget } from "../backend/training/task.ts";
 import { fixed, task } from "./base.ts";
-import { RidgePosterior } from "./ridge.ts";
+import type { OnlineLearner } from "./learners/base.ts";
+import { gradientStep } from "./learners/gradient.ts";
+import { bayes, leastSquares } from "./learners/linear.ts";
+import { predictPrompts, type RegressionPrompts } from "./learners/prompts.ts";
 
 /** Numbers of an x that `describe` shows. */
 const SHOWN = 10;
@@ -52,7 +55,7 @@ function batch(params: Params, random: Random, rows: number, { scale = 1 }: Shif
 }
 
 /** The last y is never read. */
-const positionsOf = ({ examples }: Params): number => 2 * examples - 1;
+const positionsOf = ({ examples }: Pick<Params, "examples">): number => 2 * examples - 1;
 
 /** Error of answering 0 everywhere, the best without a context: the variance of y. */
 const guessing =
@@ -80,21 +83,57 @@ function evaluation(
   };
 }
 
-/** Predicts by ridge regression at each x from the pairs before it; 0 at the y's [rows, positions, 1]. */
-function ridge(params: Params, { rows, inputs, values }: Batch): Float64Array {
-  const { dimension: d, examples } = params;
-  const positions = positionsOf(params);
-  const predictions = new Float64Array(rows * positions);
-  for (let r = 0; r < rows; r++) {
-    const posterior = new RidgePosterior(d, params);
-    for (let i = 0; i < examples; i++) {
-      const position = r * positions + 2 * i;
-      const x = inputs!.subarray(position * d, (position + 1) * d);
-      predictions[position] = posterior.predict(x);
-      posterior.observe(x, values![position]!);
-    }
+/** The pairs of a batch, without the layout that a model reads. */
+export function regressionPrompts(
+  { dimension: d, examples }: Pick<Params, "dimension" | "examples">,
+  { rows, inputs, values }: Batch,
+): RegressionPrompts {
+  const positions = positionsOf({ examples });
+  const x = new Float32Array(rows * examples * d);
+  const y = new Float32Array(rows * examples);
+  for (let pair = 0; pair < rows * examples; pair++) {
+    const at = Math.floor(pair / examples) * positions + 2 * (pair % examples);
+    x.set(inputs!.subarray(at * d, (at + 1) * d), pair * d);
+    y[pair] = values![at]!;
   }
+  return { rows, examples, x, y };
+}
+
+/** Predicts by the mean of the posterior at each x from the pairs before it; 0 at the y's [rows, positions, 1]. */
+function posteriorMean(params: Params, batch: Batch): Float64Array {
+  const { examples } = params;
+  const positions = positionsOf(params);
+  const means = predictPrompts(() => bayes.start(params, {}), regressionPrompts(params, batch));
+  const predictions = new Float64Array(batch.rows * positions);
+  means.forEach((mean, pair) => {
+    predictions[Math.floor(pair / examples) * positions + 2 * (pair % examples)] = mean;
+  });
   return predictions;
+}
+
+/**
+ * The weights of a learner at each position: at an x those from the pairs before it, at a y with its own pair too.
+ * @param start gives the learner before the first pair
+ */
+function weightsSoFar(title: string, start: (params: Params) => OnlineLearner): ProbeTarget<Params, null> {
+  return {
+    title,
+    at(_, params, batch) {
+      const { dimension: d } = params;
+      const positions = positionsOf(params);
+      const { rows, examples, x, y } = regressionPrompts(params, batch);
+      const values = new Float64Array(rows * positions * d);
+      for (let row = 0; row < rows; row++) {
+        const learner = start(params);
+        for (let t = 0; t < positions; t++) {
+          const pair = row * examples + Math.floor(t / 2);
+          if (t % 2 === 1) learner.observe(x.subarray(pair * d, (pair + 1) * d), y[pair]!);
+          values.set(learner.weights!, (row * positions + t) * d);
+        }
+      }
+      return { kind: "values", width: d, values };
+    },
+  };
 }
 
 /** One row as pairs: x [examples][d], y [examples] and what ridge regression says of it from the pairs before. */
@@ -107,7 +146,7 @@ function pairsOf(params: Params, { inputs, values, weights }: Batch, row: number
     values: values!.subarray(row * positions, (row + 1) * positions),
     weights: weights.subarray(row * positions, (row + 1) * positions),
   };
-  const guesses = ridge(params, one);
+  const guesses = posteriorMean(params, one);
   const each = Array.from({ length: examples }, (_, i) => 2 * i);
   return {
     inputs: each.map((t) => [...one.inputs!.subarray(t * d, (t + 1) * d)]),
@@ -143,7 +182,18 @@ export const linearRegression = task({
   },
   reference: {
     title: "ridge regression (mean of the posterior)",
-    predict: (_, params, batch) => ridge(params, batch),
+    predict: (_, params, batch) => posteriorMean(params, batch),
+  },
+  probeTargets: {
+    moment: weightsSoFar("the moment vector Xᵀy of the pairs so far", (params) =>
+      gradientStep.start(params, { rate: 1 }),
+    ),
+    "least-squares": weightsSoFar("the weights of least squares from the pairs so far", (params) =>
+      leastSquares.start(params, {}),
+    ),
+    "posterior-mean": weightsSoFar("the mean of the weights' posterior given the pairs so far", (params) =>
+      bayes.start(params, {}),
+    ),
   },
   describe(_, params, drawn, row) {
     const { inputs, targets, reference } = pairsOf(params, drawn, row);

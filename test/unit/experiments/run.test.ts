@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { settingText } from "../../../backend/common/words.ts";
 import { openStore, type Store } from "../../../backend/store/store.ts";
+import { labelAttention } from "../../../experiments/emergence/label-attention.ts";
 import {
   experimentParameters,
   experiments,
@@ -12,7 +13,6 @@ import {
   keptReports,
   runExperiment,
 } from "../../../experiments/index.ts";
-import { labelAttention } from "../../../experiments/label-attention.ts";
 import { buildCli } from "../../helpers/cli.ts";
 
 describe("every experiment", () => {

@@ -1,5 +1,4 @@
 import { describe, expect, test } from "vitest";
-import { judge as judgeAbrupt } from "../../../experiments/abrupt-learning.ts";
 import type { ClaimResult } from "../../../experiments/base.ts";
 import {
   type Curve,
@@ -11,10 +10,11 @@ import {
   spread,
   upperEnvelope,
 } from "../../../experiments/curves.ts";
-import type { SettingOutcome, Transition } from "../../../experiments/figures/abrupt-learning.ts";
-import type { Emergence } from "../../../experiments/figures/induction-emergence.ts";
+import { judge as judgeAbrupt } from "../../../experiments/emergence/abrupt-learning.ts";
+import type { SettingOutcome, Transition } from "../../../experiments/emergence/figures/abrupt-learning.ts";
+import type { Emergence } from "../../../experiments/emergence/figures/induction-emergence.ts";
+import { judge as judgeInduction } from "../../../experiments/emergence/induction-emergence.ts";
 import { experiments } from "../../../experiments/index.ts";
-import { judge as judgeInduction } from "../../../experiments/induction-emergence.ts";
 import { tally, tradeOff, vote, weighed } from "../../../experiments/verdicts.ts";
 
 const STEPS = Array.from({ length: 101 }, (_, i) => 10 * i);

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { signed } from "../backend/common/text.ts";
+import { signed } from "../../backend/common/text.ts";
 import {
   type ClaimResult,
   type ClaimStatement,
@@ -8,8 +8,10 @@ import {
   type ExperimentStage,
   seedList,
   type TrainedRun,
-} from "./base.ts";
-import { type Curve, comesFirst, finalValue, mean, medianOf, type Rise, rise, spread } from "./curves.ts";
+} from "../base.ts";
+import { type Curve, comesFirst, finalValue, mean, medianOf, type Rise, rise, spread } from "../curves.ts";
+import { trainingStage } from "../progress.ts";
+import { QUORUM_WORDS, TOO_CLOSE, TRADE_OFF_WORDS, tradeOff, vote } from "../verdicts.ts";
 import {
   accuracyFigure,
   progressFigure,
@@ -19,8 +21,6 @@ import {
   type Transition,
 } from "./figures/abrupt-learning.ts";
 import { measuringStage, type ProgressMeasures, progressMeasures } from "./label-attention.ts";
-import { trainingStage } from "./progress.ts";
-import { QUORUM_WORDS, TOO_CLOSE, TRADE_OFF_WORDS, tradeOff, vote } from "./verdicts.ts";
 
 const list = (item: z.ZodNumber, defaults: number[]) => z.array(item).min(2).default(defaults);
 

@@ -1,10 +1,10 @@
-import { Random } from "../backend/common/random.ts";
-import { forward } from "../backend/models/forward/forward.ts";
-import type { Model } from "../backend/models/model.ts";
-import { tf } from "../backend/runtime/tf.ts";
-import { type Batch, tasks } from "../synthetic-tasks/index.ts";
-import type { ExperimentContext, ExperimentStage, TrainedRun } from "./base.ts";
-import { type Curve, finalValue, mean } from "./curves.ts";
+import { Random } from "../../backend/common/random.ts";
+import { forward } from "../../backend/models/forward/forward.ts";
+import type { Model } from "../../backend/models/model.ts";
+import { tf } from "../../backend/runtime/tf.ts";
+import { type Batch, tasks } from "../../synthetic-tasks/index.ts";
+import type { ExperimentContext, ExperimentStage, TrainedRun } from "../base.ts";
+import { type Curve, finalValue, mean } from "../curves.ts";
 
 /** Sequences on which attention is measured. */
 const ROWS = 256;

@@ -1,7 +1,7 @@
-import type { LineFigure } from "../../backend/common/figures/figure.ts";
-import { counted } from "../../backend/common/text.ts";
-import type { TrainedRun } from "../base.ts";
-import { type Curve, meanLine, median, rise } from "../curves.ts";
+import type { LineFigure } from "../../../backend/common/figures/figure.ts";
+import { counted } from "../../../backend/common/text.ts";
+import type { TrainedRun } from "../../base.ts";
+import { type Curve, meanLine, median, rise } from "../../curves.ts";
 import type { ProgressMeasures } from "../label-attention.ts";
 
 /** The curves by which a seed of the main setting is judged. */

@@ -1,8 +1,8 @@
-import type { HeatmapFigure, LineFigure } from "../../backend/common/figures/figure.ts";
-import { headMetricName } from "../../backend/common/heads/head-metric.ts";
-import { counted } from "../../backend/common/text.ts";
-import type { TrainedRun } from "../base.ts";
-import { type Curve, crossing, finalValue, mean, meanLine, median } from "../curves.ts";
+import type { HeatmapFigure, LineFigure } from "../../../backend/common/figures/figure.ts";
+import { headMetricName } from "../../../backend/common/heads/head-metric.ts";
+import { counted } from "../../../backend/common/text.ts";
+import type { TrainedRun } from "../../base.ts";
+import { type Curve, crossing, finalValue, mean, meanLine, median } from "../../curves.ts";
 
 /** The curves by which a seed is judged. */
 export interface Emergence {

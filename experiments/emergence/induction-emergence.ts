@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { counted } from "../backend/common/text.ts";
+import { counted } from "../../backend/common/text.ts";
 import {
   type ClaimResult,
   type ClaimStatement,
@@ -7,7 +7,7 @@ import {
   seedList,
   type TrainedRun,
   type TrainingPlan,
-} from "./base.ts";
+} from "../base.ts";
 import {
   type Curve,
   comesFirst,
@@ -19,7 +19,9 @@ import {
   rise,
   spread,
   upperEnvelope,
-} from "./curves.ts";
+} from "../curves.ts";
+import { trainingStage } from "../progress.ts";
+import { QUORUM_WORDS, TOO_CLOSE, vote } from "../verdicts.ts";
 import {
   type Emergence,
   emergenceFigure,
@@ -28,8 +30,6 @@ import {
   lossFigure,
   orderFigure,
 } from "./figures/induction-emergence.ts";
-import { trainingStage } from "./progress.ts";
-import { QUORUM_WORDS, TOO_CLOSE, vote } from "./verdicts.ts";
 
 const parameters = z.object({
   seeds: seedList.default([0, 1, 2, 3]).describe("seeds, trained together"),
