@@ -191,7 +191,7 @@ export const earlyExit: Experiment<typeof parameters> = {
     "and the layers saved where the model is left as soon as it is confident.",
   source: `${SUN}; ${JIN}`,
   parameters,
-  presets: { quick: {}, full: { tokens: 120 } },
+  presets: { quick: {}, full: { tokens: 130 } },
   claims,
   extent: "tokens",
   stages: ({ texts }) => [{ label: LABEL, work: texts.length }],
