@@ -7,7 +7,7 @@ import { vote } from "../verdicts.ts";
 import type { Answers, CircuitValues } from "./measure.ts";
 import type { StepName } from "./steps.ts";
 
-/** What was measured of a set of texts in one seed. */
+/** A set of texts in one seed, with all that was measured of it. */
 export interface TextValues extends CircuitValues {
   readonly texts: string;
   /** Number of labels. */

@@ -8,7 +8,7 @@ import {
   labelTokens,
   promptTokens,
 } from "../../../synthetic-tasks/demonstrations/index.ts";
-import { wordModel } from "../../helpers/word-model.ts";
+import { wordModel } from "../../helpers/texts/word-model.ts";
 
 const model = wordModel();
 const text = (ids: readonly number[]): string => model.tokenizer.decode([...ids]);

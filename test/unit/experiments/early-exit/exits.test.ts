@@ -7,7 +7,7 @@ import { judge } from "../../../../experiments/early-exit/early-exit.ts";
 import { accuracyAfter, alreadyRight, exitAt, thresholdFor } from "../../../../experiments/early-exit/exits.ts";
 import { type LensValues, lensReadings } from "../../../../experiments/early-exit/measure.ts";
 import { randomModel, smallConfig } from "../../../helpers/models.ts";
-import { wordModel } from "../../../helpers/word-model.ts";
+import { wordModel } from "../../../helpers/texts/word-model.ts";
 
 /** Four tokens of a model of four layers: right from layer 1, from 2, never early, and wrong at the end. */
 const TEXT: LensValues = {

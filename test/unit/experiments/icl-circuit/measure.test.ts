@@ -12,7 +12,7 @@ import {
   promptTokens,
 } from "../../../../synthetic-tasks/demonstrations/index.ts";
 import { randomModel, smallConfig } from "../../../helpers/models.ts";
-import { wordModel } from "../../../helpers/word-model.ts";
+import { wordModel } from "../../../helpers/texts/word-model.ts";
 
 const SETTINGS = { seed: 5, prompts: 4, shots: 4, spans: 2, draws: 1, multiple: 1 };
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { HeadscopeError } from "../../../../backend/common/errors.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { type PairSample, pairTasks, samplePairs } from "../../../../synthetic-tasks/pairs/index.ts";
-import { wordModel } from "../../../helpers/word-model.ts";
+import { wordModel } from "../../../helpers/texts/word-model.ts";
 
 const model = wordModel();
 const COUNT = 120;

@@ -1,5 +1,5 @@
-import type { Model } from "../../backend/models/model.ts";
-import type { Tokenizer } from "../../backend/models/tokenizers/tokenizer.ts";
+import type { Model } from "../../../backend/models/model.ts";
+import type { Tokenizer } from "../../../backend/models/tokenizers/tokenizer.ts";
 
 /** Peculiarities of a tokenizer of words. */
 export interface WordModelOptions {
