@@ -3,12 +3,18 @@ import type { Experiment } from "./base.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
+import { dualProcess } from "./weights/dual-process.ts";
+import { modelSoups } from "./weights/model-soups.ts";
+import { pruneOrNot } from "./weights/prune-or-not.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
   inductionEmergence,
   abruptLearning,
   bayesianAveraging,
+  dualProcess,
+  modelSoups,
+  pruneOrNot,
 ]);
 
 export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
