@@ -36,9 +36,12 @@ describe("prune-or-not", () => {
 
   test("prunes the large model to the small one's number of weights", () => {
     const params = experimentParameters(experiments, "prune-or-not", "quick");
-    const task = tasks.get("linear-regression");
+    const task = tasks.get("hmm-mixture");
     const count = (d_model: number) => {
-      const { model, params: own } = makeSpec(task, { d_model, dimension: 5, examples: 11, n_layers: 2 });
+      const { model, params: own } = makeSpec(task, {
+        ...{ d_model, context: 24, concepts: 4, vocabulary: 16, states: 4 },
+        ...{ n_layers: 2, n_heads: 4, attn_only: false, positional_embedding_type: "standard" },
+      });
       return parameterLayout(modelConfigOf(model, task.shape(own)));
     };
     for (const width of [32, 16]) {
