@@ -1,5 +1,6 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { abruptLearning } from "./abrupt-learning.ts";
+import { attentionSinkEmergence } from "./attention-sink/index.ts";
 import type { Experiment } from "./base.ts";
 import { inductionEmergence } from "./induction-emergence.ts";
 
@@ -7,6 +8,7 @@ import { inductionEmergence } from "./induction-emergence.ts";
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
   inductionEmergence,
   abruptLearning,
+  attentionSinkEmergence,
 ]);
 
 export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
