@@ -18,10 +18,11 @@ await kernelsHere();
 /** Squares of 64 from 0 on, the last of them begun, in two chunks. */
 const TOKENS = randomTokens(1, 610, 96, 5)[0]!;
 const PREFIX = 100;
+const CONTEXT = 700;
 let model: Model;
 
 beforeAll(async () => {
-  model = randomModel(smallConfig({ n_ctx: 700 }));
+  model = randomModel(smallConfig({ n_ctx: CONTEXT }));
   await generate(model, { tokens: [1] }); // makes the tables of rotations, which the model keeps
 });
 afterAll(() => model.dispose());
@@ -44,7 +45,7 @@ const names = policies
 /** A request of a policy with those of some parameters that it has. */
 function request(name: string, params: Record<string, unknown>): NonNullable<GenerateOptions["policies"]> {
   const own = jsonSchema(policies.get(name).parameters).properties ?? {};
-  const most = Math.ceil(model.config.n_ctx / 64);
+  const most = Math.ceil(CONTEXT / 64);
   const fitting = Object.entries(params).flatMap(([key, value]) => {
     if (!(key in own)) return [];
     return [[key, own[key]!.unit === "squares" ? Math.min(Number(value), most) : value]];
