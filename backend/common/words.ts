@@ -146,13 +146,14 @@ export function settingText({ preset, changed }: { preset: string; changed: read
 /** Bearing of a verdict: for the claim, against it, or leaving it open. */
 export type Tone = "good" | "bad" | "open";
 
-/** Verdicts with their bearing on the claim; the last two say that the run was smaller than its preset, so that nothing is decided. */
+/** Verdicts with their bearing on the claim; the last three say that the run was smaller than its preset, so that nothing is decided. */
 const TONES = {
   reproduced: "good",
   "not reproduced": "bad",
   "inconclusive at this scale": "open",
   "too few seeds to tell": "open",
   "not trained to the end": "open",
+  "too little measured to tell": "open",
 } as const satisfies Record<string, Tone>;
 
 export type Verdict = keyof typeof TONES;
