@@ -3,12 +3,14 @@ import type { Experiment } from "./base.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
+import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
   inductionEmergence,
   abruptLearning,
   bayesianAveraging,
+  learningAlgorithm,
 ]);
 
 export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
