@@ -57,6 +57,7 @@ export {
   type ScaleFeaturesOptions,
   scaleFeatures,
 } from "./circuits/features/scale-features.ts";
+export { findLevels, type LevelOptions } from "./circuits/gradients/cache-levels.ts";
 export {
   type GradientInput,
   type Gradients,
@@ -133,6 +134,7 @@ export { type Finder, headAgreement } from "./heads/agreement.ts";
 export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
 export { type GatesFile, readGates, writeGates } from "./heads/gate-files.ts";
+export { type CacheLevels, readLevels, writeLevels } from "./heads/levels.ts";
 export {
   createPatterns,
   readPatterns,
@@ -161,6 +163,7 @@ export { Squares } from "./inference/policies/prompt/squares.ts";
 export type { Prefix } from "./inference/prefix.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";
+export { makeSoup, type Soup, type SoupRequest } from "./jobs/soup.ts";
 export { type TrainRunsOptions, trainRuns } from "./jobs/train-runs.ts";
 export { type BackwardOptions, backward } from "./models/backward/backward.ts";
 export type { BackwardStep } from "./models/backward/step.ts";
@@ -181,4 +184,4 @@ export { openStore, type RunRecord, type Store } from "./store/store.ts";
 export type { MetricPoint } from "./training/record/curves.ts";
 export { makeSpec, type TrainSpec } from "./training/spec.ts";
 export type { Batch, SyntheticTask, TaskShape } from "./training/task.ts";
-export { type Metrics, type TrainCallbacks, type TrainState, train } from "./training/train.ts";
+export { type Metrics, type TrainCallbacks, type TrainStart, type TrainState, train } from "./training/train.ts";

@@ -2,6 +2,7 @@ import { type Registry, registry } from "../backend/common/definitions/definitio
 import type { Experiment } from "./base.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
+import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
 
@@ -11,9 +12,18 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   abruptLearning,
   bayesianAveraging,
   learningAlgorithm,
+  iclCircuit,
 ]);
 
-export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
+export type {
+  Experiment,
+  ExperimentContext,
+  Finding,
+  MeasurementMeans,
+  MeasurementPlan,
+  TrainedRun,
+  TrainingPlan,
+} from "./base.ts";
 export { compareReports, findReport, keptReports } from "./history.ts";
 export {
   type ExperimentOptions,

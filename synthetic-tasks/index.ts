@@ -5,6 +5,7 @@ import { gaussianClassification } from "./gaussian-classification.ts";
 import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
+import { wordRoles } from "./word-roles.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
@@ -13,6 +14,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   linearRegression,
   associativeRecall,
   hmmMixture,
+  wordRoles,
 ]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
 import type { Batch, Evaluation, ProbeTarget } from "../backend/training/task.ts";
-import { fixed, task } from "./base.ts";
+import { fixed, impossible, task } from "./base.ts";
 import type { OnlineLearner } from "./learners/base.ts";
 import { gradientStep } from "./learners/gradient.ts";
 import { bayes, leastSquares } from "./learners/linear.ts";
@@ -15,6 +15,9 @@ const parameters = z.object({
   examples: z.int().min(1).max(1024).default(20).describe("pairs x, y of a sequence; the last y is only predicted"),
   sigma: z.number().min(0).default(0.25).describe("standard deviation of the noise of y"),
   tau: z.number().positive().default(1).describe("standard deviation of each weight"),
+  dimension_start: z.int().min(0).max(256).default(0).describe("curriculum: numbers of an x that are not 0 when training begins, one more each grow_every steps; 0 has all from the start"),
+  examples_start: z.int().min(0).max(1024).default(0).describe("curriculum: pairs whose y counts when training begins, two more each grow_every steps; 0 has all from the start"),
+  grow_every: z.int().min(1).default(2000).describe("curriculum: steps after which it grows"),
 }); // biome-ignore format: a table
 type Params = z.output<typeof parameters>;
 
@@ -22,11 +25,48 @@ type Params = z.output<typeof parameters>;
 interface Shift {
   /** Standard deviation of x, 1 in training. */
   scale?: number;
+  /** Numbers of an x that are not 0, default all. */
+  dimensions?: number;
+  /** Pairs whose y counts, default all. */
+  counted?: number;
+}
+
+/** Dimensions and pairs that a curriculum grows by. */
+const GROWTH = { dimensions: 1, examples: 2 };
+
+/**
+ * The curriculum at a step: dimensions and pairs that have grown from where they start.
+ * @see Garg et al. 2022, appendix A.2: 5 to 20 dimensions by 1 and 11 to 41 points by 2 every 2,000 steps
+ */
+function curriculum(params: Params, step: number): Params {
+  const { dimension, examples, dimension_start, examples_start, grow_every } = params;
+  const grown = Math.floor((step - 1) / grow_every);
+  return {
+    ...params,
+    dimension_start: Math.min(dimension, (dimension_start || dimension) + GROWTH.dimensions * grown),
+    examples_start: Math.min(examples, (examples_start || examples) + GROWTH.examples * grown),
+  };
+}
+
+function check({ dimension, examples, dimension_start, examples_start }: Params): void {
+  const starts = [
+    ["dimension", dimension, dimension_start],
+    ["examples", examples, examples_start],
+  ] as const;
+  for (const [name, whole, start] of starts)
+    if (start > whole)
+      throw impossible(
+        "linear-regression",
+        [`${name}_start`, name],
+        `${name}_start ${start} is more than ${name} ${whole}`,
+        "begin with fewer",
+      );
 }
 
 /** x_1, y_1, x_2, … as rows of `dimension` numbers, y as (y, 0, …); x at even positions is where y is predicted. */
-function batch(params: Params, random: Random, rows: number, { scale = 1 }: Shift = {}): Batch {
+function batch(params: Params, random: Random, rows: number, shift: Shift = {}): Batch {
   const { dimension: d, examples, sigma, tau } = params;
+  const { scale = 1, dimensions = d, counted = examples } = shift;
   const positions = positionsOf(params);
   const inputs = new Float32Array(rows * positions * d); // [rows, positions, d]
   const values = new Float32Array(rows * positions); // [rows, positions, 1]
@@ -42,12 +82,12 @@ function batch(params: Params, random: Random, rows: number, { scale = 1 }: Shif
       const position = r * positions + 2 * i;
       let y = sigma * noise[i]!;
       for (let j = 0; j < d; j++) {
-        const value = scale * x[i * d + j]!;
+        const value = j < dimensions ? scale * x[i * d + j]! : 0;
         inputs[position * d + j] = value;
         y += tau * w[j]! * value;
       }
       values[position] = y;
-      weights[position] = 1;
+      if (i < counted) weights[position] = 1;
       if (i < examples - 1) inputs[(position + 1) * d] = y;
     }
   }
@@ -172,9 +212,14 @@ export const linearRegression = task({
     positions: positionsOf(params),
     scored: "all",
   }),
-  check() {}, // any values of the schema go together
+  check,
   world: () => null,
-  sample: (_, params, random, rows) => batch(params, random, rows),
+  sample: (_, params, random, rows) =>
+    batch(params, random, rows, {
+      dimensions: params.dimension_start || params.dimension,
+      counted: params.examples_start || params.examples,
+    }),
+  curriculum,
   evaluations: {
     "in-context": evaluation("every x, with all pairs before it as context", {}, () => true),
     last: evaluation("the last x, with the most context", {}, (i, { examples }) => i === examples - 1),

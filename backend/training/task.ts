@@ -70,6 +70,8 @@ export interface SyntheticTask<S extends z.ZodObject = z.ZodObject, W = unknown>
   world(params: z.output<S>, seed: number): W;
   /** A training batch. */
   sample(world: W, params: z.output<S>, random: Random, rows: number): Batch;
+  /** The parameters with which the batch of a step, from 1 on, is drawn, of a task whose batches change as training goes; of the same shape. */
+  curriculum?(params: z.output<S>, step: number): z.output<S>;
   /** By name; each gives the metrics `name.loss` and, for classes, `name.accuracy`. */
   readonly evaluations: Readonly<Record<string, Evaluation<z.output<S>, W>>>;
   readonly reference?: Reference<z.output<S>, W>;
