@@ -22,7 +22,7 @@ export const claims: readonly ClaimStatement[] = [
     id: "depth",
     statement:
       "With depth, the learner whose predictions are closest moves from a gradient step over ridge to least squares.",
-    source: `${AKYUREK}, section 4.3`,
+    source: `${AKYUREK}, figures of depth and width`,
     check:
       "Without noise, the learner of least SPD is a gradient step or SGD at the least depth and least squares at the most, and its place on " +
       `the way (gradient step or SGD, ridge, least squares) never goes back between, ${QUORUM_WORDS}. A seed whose deepest model is further than ` +
@@ -32,7 +32,7 @@ export const claims: readonly ClaimStatement[] = [
     id: "depth-weights",
     statement:
       "The weights that the predictions imply tell the same: with depth they come closer to those of least squares.",
-    source: `${AKYUREK}, section 4.3`,
+    source: `${AKYUREK}, figures of depth and width`,
     check:
       "Without noise, ILWD to least squares falls from each depth to the next, and at the most it is the least of all learners', " +
       `${QUORUM_WORDS}. A seed whose deepest model is further than ${NEAR} from every learner cannot say.`,
@@ -40,7 +40,7 @@ export const claims: readonly ClaimStatement[] = [
   {
     id: "width",
     statement: "Width does what depth does: wide models are closest to least squares.",
-    source: `${AKYUREK}, section 4.3`,
+    source: `${AKYUREK}, figures of depth and width`,
     check:
       "Without noise and at the most depth, the closest learner's place on the way never goes back with width, and the SPD to least " +
       `squares at the largest width is at most ${LEFT} of that at the least, ${QUORUM_WORDS}.`,
@@ -48,7 +48,7 @@ export const claims: readonly ClaimStatement[] = [
   {
     id: "noise",
     statement: "With noise, the model follows the Bayes-optimal learner: ridge regression with λ = σ²/τ².",
-    source: `${AKYUREK}, section 4.2`,
+    source: `${AKYUREK}, figures of noise`,
     check:
       `Of all learners and of ridge with λ = σ²/τ² times 1/${PENALTY_FACTOR ** 2}, 1/${PENALTY_FACTOR}, 1, ${PENALTY_FACTOR}, ${PENALTY_FACTOR ** 2}, ` +
       `that with σ²/τ² has the least SPD at every noise, ${QUORUM_WORDS}. A seed with a model further than ${NEAR} from every learner cannot say.`,
@@ -57,16 +57,16 @@ export const claims: readonly ClaimStatement[] = [
     id: "decodable",
     statement:
       "The moment vector Xᵀy and the weights of least squares can be read linearly from hidden states; targets of other prompts can't.",
-    source: `${AKYUREK}, section 5`,
+    source: `${AKYUREK}, probes, figure 4`,
     check:
-      "In the deepest model without noise, read at the better of two places (mean over positions, last x), both targets have a layer whose R² has an interval " +
+      "In the deepest model without noise, read at the best of three places (mean over positions, last y shown, last x), both targets have a layer whose R² has an interval " +
       "above n / (n + d + 1), which is the R² that one of them gives for the other, and no layer where the probe of shuffled targets " +
       `passes ${CONTROL}, ${QUORUM_WORDS}.`,
   },
   {
     id: "moment-first",
     statement: "The moment vector is there in earlier layers than the weights.",
-    source: `${AKYUREK}, section 5`,
+    source: `${AKYUREK}, probes, figure 4`,
     check:
       "The first layer at which the moment's R² passes n / (n + d + 1) lies before the first at which that of the weights does, " +
       `${QUORUM_WORDS}. A seed where they are one layer, or where one never passes, cannot say.`,
@@ -81,7 +81,7 @@ export interface ModelFit extends LearnerDistances {
   readonly all: readonly Contender[];
 }
 
-/** Scores of the two targets' probes by layer, at the better place. */
+/** Scores of the two targets' probes by layer, at the best place. */
 export interface Decoded {
   readonly moment: readonly LayerScore[];
   readonly weights: readonly LayerScore[];

@@ -11,6 +11,8 @@ import { claims, type Decoded, judge, type LayerScore, type ModelFit, PENALTY_FA
 const TASK = "linear-regression";
 /** Work of holding one model against the learners, and of its probes, in optimiser steps of one layer. */
 const MEASURING = { distances: 60, probes: 60 };
+/** Places that a probe reads, of which the best counts: the mean over positions, the last y that is shown, the last x. */
+const PLACES = ["mean", -2, "scored"] as const;
 /** Sequences of a probe. */
 const PROBED = 1024;
 
@@ -93,13 +95,13 @@ async function fitOf(run: TrainedRun, setting: Setting, params: Params, context:
   }
 }
 
-/** Probes of a run's last model for both targets, at the better of two places in each layer. */
+/** Probes of a run's last model for both targets, at the best of the places in each layer. */
 async function decodedOf(run: TrainedRun, context: ExperimentContext): Promise<Decoded> {
   const trained = { task: tasks.get(TASK), params: run.taskParams, seed: run.seed };
   const model = await context.model(run, run.checkpoints.at(-1)!);
   const scores = async (target: string): Promise<LayerScore[]> => {
     const places: LinearProbe[] = [];
-    for (const position of ["mean", "scored"] as const)
+    for (const position of PLACES)
       places.push(
         await taskProbe(model, trained, { target, position, rows: PROBED, seed: run.seed, signal: context.signal }),
       );

@@ -126,7 +126,7 @@ export function decodedFigure(seeds: readonly Decoded[], share: number): LineFig
     kind: "lines",
     name: "probes",
     title: "What can be read linearly from the deepest model, by layer",
-    caption: `Held-out R² at the better of two places, the mean over positions and the last x. ${over(seeds.length)}`,
+    caption: `Held-out R² at the best of three places: the mean over positions, the last y shown, the last x. ${over(seeds.length)}`,
     x: { title: "layer", whole: true },
     y: { title: "R²", range: [-0.2, 1] },
     lines: [
