@@ -5,6 +5,9 @@ import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
+import { dualProcess } from "./weights/dual-process.ts";
+import { modelSoups } from "./weights/model-soups.ts";
+import { pruneOrNot } from "./weights/prune-or-not.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
@@ -13,6 +16,9 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   bayesianAveraging,
   learningAlgorithm,
   iclCircuit,
+  dualProcess,
+  modelSoups,
+  pruneOrNot,
 ]);
 
 export type {
