@@ -6,6 +6,7 @@ import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
+import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
 import { pruneOrNot } from "./weights/prune-or-not.ts";
@@ -15,6 +16,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   inductionEmergence,
   abruptLearning,
   bayesianAveraging,
+  learningAlgorithm,
   iclCircuit,
   dualProcess,
   modelSoups,

@@ -20,5 +20,5 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
 ]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";
-export { RidgePosterior } from "./ridge.ts";
+export { RidgePosterior } from "./learners/ridge.ts";
 export { type SampledRows, sampleRows } from "./sample.ts";
