@@ -4,8 +4,8 @@ import type { TrainSpec } from "./spec.ts";
 import type { Evaluator } from "./step.ts";
 import type { SyntheticTask } from "./task.ts";
 
-/** Streams of a seed from which evaluations are drawn, one each; steps have the streams from 0 on. */
-const EVALUATION_STREAM = 0xf0000000;
+/** Streams of a seed from which evaluations are drawn, one each in their order; steps have the streams from 0 on. */
+export const EVALUATION_STREAM = 0xf0000000;
 
 /** A task as a seed sees it, and the means to evaluate its models. */
 export interface EvaluatedTask {

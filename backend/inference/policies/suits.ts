@@ -3,6 +3,7 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { checkModel, headModel } from "../../common/heads/model.ts";
 import { counted } from "../../common/text.ts";
 import type { ModelDescription } from "../../models/sources/source.ts";
+import { requireSoftmax } from "../../models/transformer/kernels/index.ts";
 import { type PolicyChoice, seesAll } from "./choice.ts";
 import { prunes } from "./kinds/inputs.ts";
 import type { Chosen, Policy } from "./kinds/policy.ts";
@@ -24,6 +25,7 @@ export function checkSuits(
   if (heads) checkModel(heads.mask, shape, "the file that heads are chosen by");
   if (tokens?.policy.whole && heads?.mask.kvHeads?.flat().includes("streaming")) throw seesAll(tokens.policy.name);
   form?.policy.suits?.(model, form.params, form.prepared);
+  for (const chosen of [blocks, tokens]) if (chosen) requireSoftmax(model.config, `policy ${chosen.policy.name}`);
   for (const chosen of [blocks, tokens]) chosen?.policy.check?.(model, chosen.params, chosen.prepared);
 }
 

@@ -96,7 +96,7 @@ export class KvCache {
     this.#options = options;
     this.capacity = options.capacity ?? config.n_ctx;
     this.layers = options.layers ?? config.n_layers;
-    this.storage = storageOf(options.kind ?? "f32", config.d_head);
+    this.storage = storageOf(options.kind ?? "f32", config);
     this.setForm(options.form);
     this.windows = Array.from({ length: this.layers }, (_, layer) =>
       Array.from({ length: config.n_key_value_heads }, (_, g) => options.windows?.[layer]?.[g]),

@@ -13,7 +13,7 @@ await kernelsHere();
 const WIDTH = 4;
 const STORAGES: [string, () => CacheStorage][] = [
   ["plain tensors", () => new PlainStorage(WIDTH)],
-  ["the kernels' pages", () => storageOf("f32", WIDTH)],
+  ["the kernels' pages", () => storageOf("f32", { d_head: WIDTH })],
 ];
 
 /** A head, and what it is to hold: by position the number that its key begins with. */
@@ -200,7 +200,7 @@ describe.each(STORAGES)("a head that lets single positions go, in %s", (_, stora
 
 describe("a streaming head", () => {
   it("lets positions go too", () => {
-    const storage = storageOf("f32", WIDTH);
+    const storage = storageOf("f32", { d_head: WIDTH });
     const one: Modelled = { head: new HeadCache(storage, { sink: 2, recent: 6 }), length: 0, held: new Map() };
     made = [one.head];
     append(one, 8);
