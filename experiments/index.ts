@@ -1,4 +1,5 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
+import { attentionSinkEmergence } from "./attention-sink/index.ts";
 import type { Experiment } from "./base.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
@@ -17,6 +18,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   dualProcess,
   modelSoups,
   pruneOrNot,
+  attentionSinkEmergence,
 ]);
 
 export type {

@@ -6,6 +6,7 @@ import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
 import { wordRoles } from "./word-roles.ts";
+import { zipfBigram } from "./zipf-bigram.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
@@ -15,6 +16,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   associativeRecall,
   hmmMixture,
   wordRoles,
+  zipfBigram,
 ]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { ATTENTION_KERNELS, attentionFault } from "../attention.ts";
 
 /** A width, a count of heads, a vocabulary: beyond what any model has, and small enough that a product of two is exact. */
 const size = z
@@ -84,6 +85,10 @@ export const modelConfigSchema = z
     tie_word_embeddings: z.boolean(),
     /** Factor on query · key, usually 1 / sqrt(d_head). */
     attn_scale: number,
+    /** Rule by which queries weigh keys, default softmax. */
+    attention: z.enum(ATTENTION_KERNELS).exactOptional(),
+    /** Of polynomial attention: the even power of the scores, default 2. */
+    attention_power: z.int().min(2).max(8).multipleOf(2).exactOptional(),
     /** Attention and MLP both read the block's input, each through its own norm, and both add to it. */
     parallel_attn_mlp: z.boolean().exactOptional(),
     /**
@@ -128,4 +133,8 @@ export const modelConfigSchema = z
   .refine(({ attn_types, n_layers }) => attn_types === undefined || attn_types.length === n_layers, {
     path: ["attn_types"],
     message: "it does not name every layer",
+  })
+  .superRefine((config, context) => {
+    const fault = attentionFault(config);
+    if (fault) context.addIssue({ code: "custom", path: [fault.fields[0]!], message: fault.constraint });
   });
