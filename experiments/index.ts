@@ -1,6 +1,7 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { attentionSinkEmergence } from "./attention-sink/index.ts";
 import type { Experiment } from "./base.ts";
+import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
@@ -19,6 +20,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   modelSoups,
   pruneOrNot,
   attentionSinkEmergence,
+  earlyExit,
 ]);
 
 export type {

@@ -23,7 +23,7 @@ function contextWith(signal: AbortSignal) {
     json: false,
     verbose: false,
     signal,
-    progress: () => {},
+    progress: Object.assign(() => {}, { say: () => {}, end: () => {} }),
     print: async (document, text) => void prints.push({ document, text: text() }),
     show: async () => {},
     note: (line) => void notes.push(line),
