@@ -5,7 +5,7 @@ import { gaussianClassification } from "./gaussian-classification.ts";
 import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
-import { wordRoles } from "./word-roles.ts";
+import { wordRoles } from "./roles/word-roles.ts";
 import { zipfBigram } from "./zipf-bigram.ts";
 
 /** Every task that headscope has. */

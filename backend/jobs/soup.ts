@@ -74,7 +74,8 @@ export async function makeSoup(
   const { plan, dispose } = stepPlan(task, spec);
   try {
     const evaluated = { task, spec, seed, world: task.world(spec.params, seed), evaluator: new Evaluator(plan) };
-    const score = (values: Float32Array) => measured(evaluated, values, SELECTION)[measure]!;
+    const selection = { stream: SELECTION, only: measure.replace(/\.\w+$/, "") };
+    const score = (values: Float32Array) => measured(evaluated, values, selection)[measure]!;
     const sign = measure.endsWith(".loss") ? -1 : 1;
     const everyone = members.map((_, i) => i);
     const { chosen, scores } =
@@ -144,10 +145,14 @@ function checkMetric(task: SyntheticTask, spec: TrainSpec, metric: string): void
     });
 }
 
-function measured(evaluated: EvaluatedTask, values: Float32Array, stream = 0): Record<string, number> {
+function measured(
+  evaluated: EvaluatedTask,
+  values: Float32Array,
+  options?: Parameters<typeof evaluateTask>[2],
+): Record<string, number> {
   const vector = tf.tensor1d(values);
   try {
-    return evaluateTask(evaluated, vector, stream);
+    return evaluateTask(evaluated, vector, options);
   } finally {
     vector.dispose();
   }

@@ -18,16 +18,18 @@ export interface EvaluatedTask {
 
 /**
  * Evaluates parameters [parameters] on every held-out split of a task, the same rows whatever the parameters.
- * @param stream shifts the streams that the rows come from, for rows that no run was evaluated on; default 0
+ * @param options `stream` shifts the streams that the rows come from, for rows that no run was evaluated on, default 0; `only` names the one
+ *   split that is wanted
  * @returns `EVALUATION.loss` and `EVALUATION.accuracy`
  */
 export function evaluateTask(
   { task, spec, world, seed, evaluator }: EvaluatedTask,
   parameters: Tensor,
-  stream = 0,
+  { stream = 0, only }: { stream?: number; only?: string } = {},
 ): Record<string, number> {
   const values: Record<string, number> = {};
   Object.entries(task.evaluations).forEach(([name, evaluation], e) => {
+    if (only !== undefined && name !== only) return;
     const random = new Random(seed, EVALUATION_STREAM + stream + e);
     const batch = evaluation.sample(world, spec.params, random, spec.training.evaluation_rows);
     for (const [what, value] of Object.entries(evaluator.evaluate(parameters, batch)))

@@ -31,8 +31,8 @@ const parameters = z.object({
   vocabulary: z.int().min(4).default(16).describe("token ids"),
   states: z.int().min(1).default(4).describe("hidden states of a concept"),
   n_layers: z.int().min(1).default(2).describe("layers of every model"),
-  large: z.int().min(8).default(64).describe("width of the large model, a multiple of 4"),
-  small: z.array(z.int().min(4)).min(2).default([32, 16]).refine((widths) => widths.every((width, i) => i === 0 || width < widths[i - 1]!), "give falling widths").describe("widths of the small models, falling, multiples of 4"),
+  large: z.int().min(8).default(32).describe("width of the large model, a multiple of 4"),
+  small: z.array(z.int().min(4)).min(2).default([16, 8]).refine((widths) => widths.every((width, i) => i === 0 || width < widths[i - 1]!), "give falling widths").describe("widths of the small models, falling, multiples of 4"),
   batch: z.int().min(1).default(16).describe("sequences of a step"),
   learning_rate: z.number().positive().default(2e-3).describe("Adam's learning rate"),
 }); // biome-ignore format: a table
