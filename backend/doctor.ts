@@ -17,6 +17,8 @@ import { hasLibraries, libraryFolder, TENSORFLOW } from "./setup/native/tensorfl
 export interface DoctorProblem {
   readonly what: string;
   readonly remedy: string;
+  /** Exit code of every other command until it is mended; absent where they work, with less. */
+  readonly exitCode?: 1 | 2;
 }
 
 /** Report of `headscope doctor`. Sizes in bytes. */
@@ -87,10 +89,15 @@ async function startBackend(problems: DoctorProblem[]): Promise<BackendChoice | 
   try {
     return await initBackend();
   } catch (error) {
-    if (!(error instanceof HeadscopeError)) throw error;
-    problems.push({ what: error.message, remedy: error.remedy ?? "run npm start" });
+    problems.push(problemOf(error));
     return undefined;
   }
+}
+
+/** An error that every command would end in, as a problem. @throws it again where it is none of headscope's */
+function problemOf(error: unknown): DoctorProblem {
+  if (!(error instanceof HeadscopeError)) throw error;
+  return { what: error.message, remedy: error.remedy ?? "run npm start", exitCode: error.exitCode };
 }
 
 /** Loads the kernels. That there are none is something to mend where there could be some. */
@@ -109,8 +116,7 @@ async function startKernels(backend: BackendChoice, problems: DoctorProblem[]): 
     });
     return { ...kernels, why };
   } catch (error) {
-    if (!(error instanceof HeadscopeError)) throw error;
-    problems.push({ what: error.message, remedy: error.remedy ?? "run npm start" });
+    problems.push(problemOf(error));
     return undefined;
   }
 }

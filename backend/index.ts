@@ -20,7 +20,17 @@ export {
   greedyScore,
 } from "../synthetic-tasks/contexts/index.ts";
 export { tasks } from "../synthetic-tasks/index.ts";
+export {
+  type ImpliedWeights,
+  impliedWeights,
+  type Learner,
+  learners,
+  type OnlineLearner,
+  predictPrompts,
+  type RegressionPrompts,
+} from "../synthetic-tasks/learners/index.ts";
 export { type PairSample, pairTasks, samplePairs } from "../synthetic-tasks/pairs/index.ts";
+export { probeTargets, type TaskProbeOptions, type TrainedTask, taskProbe } from "../synthetic-tasks/task-probe.ts";
 export { ablate, ablateSweep } from "./circuits/ablation/ablate.ts";
 export { type AblatedEach, ablateEach } from "./circuits/ablation/each.ts";
 export type { AnswerSet } from "./circuits/answers.ts";
@@ -47,6 +57,7 @@ export {
   type ScaleFeaturesOptions,
   scaleFeatures,
 } from "./circuits/features/scale-features.ts";
+export { findLevels, type LevelOptions } from "./circuits/gradients/cache-levels.ts";
 export {
   type GradientInput,
   type Gradients,
@@ -76,7 +87,8 @@ export {
   inContextVectors,
   vectorAdditions,
 } from "./circuits/vectors/in-context-vectors.ts";
-export { type LinearProbe, type LinearProbeOptions, linearProbe } from "./circuits/vectors/linear-probe.ts";
+export { type LinearProbeOptions, linearProbe } from "./circuits/vectors/linear-probe.ts";
+export { type ProbedRows, type RowProbeOptions, rowProbe } from "./circuits/vectors/row-probe.ts";
 export { type Steered, type SteerOptions, steer } from "./circuits/vectors/steer.ts";
 export { type HeadWeights, type HeadWeightsOptions, headWeights } from "./circuits/weights/head-weights.ts";
 export type {
@@ -88,6 +100,7 @@ export type {
 } from "./common/api/circuits.ts";
 export type { HeadAgreement, HeadComparison } from "./common/api/documents.ts";
 export type { NeedleTrial } from "./common/api/jobs.ts";
+export type { LinearProbe } from "./common/api/linear-probes.ts";
 export {
   type CircuitMaskOptions,
   circuitMask,
@@ -121,6 +134,7 @@ export { type Finder, headAgreement } from "./heads/agreement.ts";
 export { compareScores } from "./heads/compare.ts";
 export { readMask, readScores, writeMask, writeScores } from "./heads/files.ts";
 export { type GatesFile, readGates, writeGates } from "./heads/gate-files.ts";
+export { type CacheLevels, readLevels, writeLevels } from "./heads/levels.ts";
 export {
   createPatterns,
   readPatterns,
@@ -149,6 +163,7 @@ export { Squares } from "./inference/policies/prompt/squares.ts";
 export type { Prefix } from "./inference/prefix.ts";
 export { type Verification, verifyModel } from "./inference/verify.ts";
 export { runsFor } from "./jobs/reuse.ts";
+export { makeSoup, type Soup, type SoupRequest } from "./jobs/soup.ts";
 export { type TrainRunsOptions, trainRuns } from "./jobs/train-runs.ts";
 export { type BackwardOptions, backward } from "./models/backward/backward.ts";
 export type { BackwardStep } from "./models/backward/step.ts";
@@ -169,4 +184,4 @@ export { openStore, type RunRecord, type Store } from "./store/store.ts";
 export type { MetricPoint } from "./training/record/curves.ts";
 export { makeSpec, type TrainSpec } from "./training/spec.ts";
 export type { Batch, SyntheticTask, TaskShape } from "./training/task.ts";
-export { type Metrics, type TrainCallbacks, type TrainState, train } from "./training/train.ts";
+export { type Metrics, type TrainCallbacks, type TrainStart, type TrainState, train } from "./training/train.ts";

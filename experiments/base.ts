@@ -34,7 +34,7 @@ export interface TrainingPlan {
 /** A part of an experiment whose progress is told by its label. */
 export interface ExperimentStage {
   readonly label: string;
-  /** Amount of work, in optimiser steps of one layer and one seed. */
+  /** Amount of work: in optimiser steps of one layer and one seed, or another unit where all stages measure. */
   readonly work: number;
 }
 
@@ -50,6 +50,29 @@ export interface TrainedRun {
   readonly checkpoints: readonly number[];
 }
 
+/** A measurement of a model as it is, such as a pretrained one; what it gives can be kept as JSON. */
+export interface MeasurementPlan<V extends z.ZodType = z.ZodType> {
+  /** Its name within the experiment, such as "disconnections". */
+  readonly name: string;
+  /** Stage of the experiment that it is a part of. */
+  readonly label: string;
+  /** Reference of the model, as `loadModel` takes it. */
+  readonly model: string;
+  /** All that decides about the values, beside model and name: parameters, seeds, and a revision that is raised where the code gives others. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** Schema of the values. */
+  readonly values: V;
+  /** Measures. It leaves no tensor; throwing from it by the signal ends the experiment. */
+  measure(model: Model, means: MeasurementMeans): Promise<z.output<V>>;
+}
+
+/** The means that a measurement runs with. */
+export interface MeasurementMeans {
+  /** Tells how far the measurement is. */
+  progress(done: number, total: number): void;
+  readonly signal: AbortSignal;
+}
+
 /** The means that an experiment runs with. */
 export interface ExperimentContext {
   /** Refuses a plan that `train` would refuse, before anything is trained. @throws HeadscopeError `usage` naming the constraint */
@@ -58,6 +81,12 @@ export interface ExperimentContext {
   train(plan: TrainingPlan, seeds: readonly number[]): Promise<TrainedRun[]>;
   /** Loads a run as it was saved at a step; the caller disposes it. */
   model(run: TrainedRun, step: number): Promise<Model>;
+  /**
+   * Measures plans of one stage one after the other, or finds what an earlier call has measured: each is kept as soon as it is there.
+   * A model is loaded where something of it is missing, and freed behind the experiment.
+   * @throws HeadscopeError `missing` for a model that is not there
+   */
+  measure<V extends z.ZodType>(plans: readonly MeasurementPlan<V>[]): Promise<z.output<V>[]>;
   /** Tells how far a stage is. @param label one of `stages` */
   progress(done: number, total: number, label: string): void;
   readonly signal: AbortSignal;
@@ -80,6 +109,8 @@ export interface Experiment<S extends z.ZodObject = z.ZodObject> extends Definit
   /** Parameters that differ from the defaults. */
   readonly presets: Readonly<Record<Preset, Partial<z.input<S>>>>;
   readonly claims: readonly ClaimStatement[];
+  /** Parameter that says how much it rests on, default "steps" of a training; of measurements such as "prompts". */
+  readonly extent?: string;
   /** Its stages in order, so that its progress is that of the whole. */
   stages(params: z.output<S>): readonly ExperimentStage[];
   run(params: z.output<S>, context: ExperimentContext): Promise<Finding>;

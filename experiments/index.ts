@@ -1,17 +1,29 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
-import { abruptLearning } from "./abrupt-learning.ts";
-import { attentionSinkEmergence } from "./attention-sink/index.ts";
+import { attentionSinkEmergence } from "./attention-sink/attention-sink-emergence.ts";
 import type { Experiment } from "./base.ts";
-import { inductionEmergence } from "./induction-emergence.ts";
+import { abruptLearning } from "./emergence/abrupt-learning.ts";
+import { inductionEmergence } from "./emergence/induction-emergence.ts";
+import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
+import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
   inductionEmergence,
   abruptLearning,
   attentionSinkEmergence,
+  bayesianAveraging,
+  iclCircuit,
 ]);
 
-export type { Experiment, ExperimentContext, Finding, TrainedRun, TrainingPlan } from "./base.ts";
+export type {
+  Experiment,
+  ExperimentContext,
+  Finding,
+  MeasurementMeans,
+  MeasurementPlan,
+  TrainedRun,
+  TrainingPlan,
+} from "./base.ts";
 export { compareReports, findReport, keptReports } from "./history.ts";
 export {
   type ExperimentOptions,

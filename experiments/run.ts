@@ -16,6 +16,7 @@ import { tasks } from "../synthetic-tasks/index.ts";
 import type { ClaimResult, Experiment, ExperimentContext, TrainedRun, TrainingPlan } from "./base.ts";
 import type { Curve } from "./curves.ts";
 import { placeReport, reportsFolder } from "./history.ts";
+import { Measurements } from "./measurements.ts";
 import { WholeProgress } from "./progress.ts";
 import { tally, weighed } from "./verdicts.ts";
 
@@ -31,7 +32,7 @@ export interface ExperimentOptions {
   readonly command: string;
   /** Told how far the whole experiment is. */
   readonly progress?: (done: number, total: number, label: string) => void;
-  /** Stops it; finished runs are kept, others go on from their last checkpoint at the next call. */
+  /** Stops it; finished runs and measurements are kept, trainings go on from their last checkpoint at the next call. */
   readonly signal?: AbortSignal;
 }
 
@@ -63,14 +64,15 @@ export function experimentCommand(name: string, preset: Preset, given: Readonly<
 }
 
 /**
- * Runs an experiment, trains what is missing, and writes its report.
- * @throws HeadscopeError for a setting that no task allows, a training that failed, or `cancelled` by the signal
+ * Runs an experiment, trains and measures what is missing, and writes its report.
+ * @throws HeadscopeError for a setting that no task allows, a model that is not there, a training that failed, or `cancelled` by the signal
  */
 export async function runExperiment(experiment: Experiment, options: ExperimentOptions): Promise<FinishedExperiment> {
   const { store, preset, params, command, out, signal = new AbortController().signal } = options;
   await makeFolder(out ?? reportsFolder(store.folder)); // before minutes of training, not after
   const { report: progress } = new WholeProgress(experiment.stages(params), options.progress ?? (() => {}));
   const used = new Map<string, TrainedRun>();
+  const measurements = new Measurements(experiment.name, store.folder, { signal, progress });
   const context: ExperimentContext = {
     signal,
     progress,
@@ -81,8 +83,9 @@ export async function runExperiment(experiment: Experiment, options: ExperimentO
       return runs;
     },
     model: (run, step) => loadModel(`run:${run.id}@${step}`, { signal }),
+    measure: (plans) => measurements.measure(plans),
   };
-  const { claims, figures, summary } = await experiment.run(params, context);
+  const { claims, figures, summary } = await experiment.run(params, context).finally(() => measurements.dispose());
   signal.throwIfAborted();
   const { name, title, description, source } = experiment;
   const results = decided(experiment, preset, params, claims);
@@ -103,7 +106,7 @@ export async function runExperiment(experiment: Experiment, options: ExperimentO
   return { ...placed, files: await writeReport(placed.folder, placed.report) };
 }
 
-/** The results in the order of the claims, each weighed by the seeds and steps that it rests on. */
+/** The results in the order of the claims, each weighed by the seeds, and the steps or measurements, that it rests on. */
 function decided(
   experiment: Experiment,
   preset: Preset,
@@ -112,12 +115,13 @@ function decided(
 ): ClaimResult[] {
   const defaults = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
   const count = (values: Readonly<Record<string, unknown>>, name: string) => (values[name] as unknown[]).length;
+  const { extent = "steps" } = experiment;
   return experiment.claims.map(({ id, seeds = "seeds" }) => {
     const result = results.find((each) => each.id === id);
     if (result === undefined) throw new Error(`experiment ${experiment.name} says nothing of its claim ${id}`);
     return weighed(result, {
       seeds: { given: count(params, seeds), wanted: count(defaults, seeds) },
-      steps: { given: Number(params["steps"]), wanted: Number(defaults["steps"]) },
+      extent: { name: extent, given: Number(params[extent]), wanted: Number(defaults[extent]) },
     });
   });
 }

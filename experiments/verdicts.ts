@@ -37,11 +37,18 @@ export interface Coverage {
   readonly wanted: number;
 }
 
+/** The runs and measurements that a claim rests on. */
+export interface Basis {
+  readonly seeds: Coverage;
+  /** Of the parameter that is the experiment's `extent`. */
+  readonly extent: Coverage & { readonly name: string };
+}
+
 /**
- * A claim's result in the light of what it rests on: with fewer seeds or fewer steps than the preset has, nothing is decided, and
- * the verdict says so.
+ * A claim's result in the light of what it rests on: with fewer seeds, or fewer steps (or prompts, or texts), than the preset
+ * has, nothing is decided, and the verdict says so.
  */
-export function weighed(result: ClaimResult, { seeds, steps }: { seeds: Coverage; steps: Coverage }): ClaimResult {
+export function weighed(result: ClaimResult, { seeds, extent }: Basis): ClaimResult {
   const of = ({ given, wanted }: Coverage) => `${given.toLocaleString("en")} of ${wanted.toLocaleString("en")}`;
   const undecided = (verdict: Verdict, reason: string): ClaimResult => ({
     ...result,
@@ -49,7 +56,10 @@ export function weighed(result: ClaimResult, { seeds, steps }: { seeds: Coverage
     why: `${reason}. So far: ${result.why}`,
   });
   if (seeds.given < seeds.wanted) return undecided("too few seeds to tell", `Too few seeds to tell (${of(seeds)})`);
-  if (steps.given < steps.wanted) return undecided("not trained to the end", `Trained for ${of(steps)} steps`);
+  if (extent.given < extent.wanted)
+    return extent.name === "steps"
+      ? undecided("not trained to the end", `Trained for ${of(extent)} steps`)
+      : undecided("too little measured to tell", `Measured on ${of(extent)} ${extent.name.replaceAll("_", " ")}`);
   return result;
 }
 

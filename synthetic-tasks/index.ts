@@ -1,10 +1,12 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import type { SyntheticTask } from "../backend/training/task.ts";
 import { associativeRecall } from "./associative-recall.ts";
+import { zipfBigram } from "./bigrams/zipf-bigram.ts";
 import { gaussianClassification } from "./gaussian-classification.ts";
+import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
-import { zipfBigram } from "./zipf-bigram.ts";
+import { wordRoles } from "./word-roles.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
@@ -13,6 +15,8 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   linearRegression,
   associativeRecall,
   zipfBigram,
+  hmmMixture,
+  wordRoles,
 ]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";

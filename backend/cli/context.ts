@@ -26,7 +26,7 @@ export interface CommonOptions {
 
 /**
  * Does the work of a command.
- * @param args the command's positional arguments
+ * @param args the command's positional arguments, those of a list one after the other
  */
 export type Implementation<O> = (context: Context, options: O, ...args: string[]) => Promise<void>;
 
@@ -43,7 +43,7 @@ export function runsWith(runner: Runner): Runs {
       .option("--json", "print one JSON document")
       .option("--verbose", "show where errors come from")
       .action(async (...received: unknown[]) => {
-        const args = received.slice(0, command.registeredArguments.length) as string[];
+        const args = received.slice(0, command.registeredArguments.length).flat() as string[];
         const options = command.optsWithGlobals<O & CommonOptions>();
         const implementation = await load();
         await runner(options, (context) => implementation(context, options, ...args));

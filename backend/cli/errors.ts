@@ -4,12 +4,12 @@ import { HeadscopeError, nearestNames, unknownName } from "../common/errors.ts";
 /** Exit code of a run that Ctrl-C ended: 128 and SIGINT's number. */
 export const INTERRUPTED = 130;
 
-/** A process that did a part of the command failed, and has said why. */
-export class ChildFailure extends Error {
+/** A failure whose reason was said already: by a process that did a part of the command, or in what the command has printed. */
+export class ReportedFailure extends Error {
   readonly exitCode: number;
 
   constructor(exitCode: number) {
-    super(`a process ended with exit code ${exitCode}`);
+    super(`the command has failed with exit code ${exitCode}, and said why`);
     this.exitCode = exitCode;
   }
 }

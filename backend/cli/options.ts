@@ -138,6 +138,14 @@ export function repeated<T>(read: (text: string) => T): (text: string, before?: 
   return (text, before = []) => [...before, read(text)];
 }
 
+/** Reads a text. @throws HeadscopeError (usage) for an empty one, before a model is loaded */
+function readText(text: string): string {
+  if (text !== "") return text;
+  throw new HeadscopeError("usage", "--text is empty", {
+    remedy: "give a text, or rows of token ids with --tokens-file, such as one of the BOS token alone",
+  });
+}
+
 /**
  * Adds --text, --tokens-file, --prepend-bos and --no-prepend-bos.
  * @param how.instead what they stand in for @param how.several makes --text a list: it may be repeated
@@ -149,7 +157,7 @@ export function tokenOptions(
   const behind = `${instead === undefined ? "" : `, instead of ${instead}`}${several ? "; may be repeated" : ""}`;
   const text = new Option("--text <text>", `a text, tokenised by the model's tokenizer${behind}`);
   return command
-    .addOption(several ? text.argParser(repeated((one) => one)) : text)
+    .addOption(several ? text.argParser(repeated(readText)) : text.argParser(readText))
     .option("--tokens-file <file>", `JSON array of rows of token ids${behind}`)
     .addOption(new Option("--prepend-bos", "put the BOS token before the text (default: as the tokenizer does)"))
     .addOption(new Option("--no-prepend-bos", "put no BOS token before the text").default(undefined));

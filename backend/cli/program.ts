@@ -21,6 +21,7 @@ import { register as icv } from "./commands/icv.ts";
 import { register as importHeads } from "./commands/import.ts";
 import { register as jobs } from "./commands/jobs.ts";
 import { register as lens } from "./commands/lens.ts";
+import { register as levels } from "./commands/levels.ts";
 import { register as linearProbe } from "./commands/linear-probe.ts";
 import { register as mask } from "./commands/mask.ts";
 import { register as models } from "./commands/models.ts";
@@ -75,6 +76,7 @@ const COMMANDS = [
   features,
   trainGates,
   patterns,
+  levels,
   policies,
   generate,
   cost,

@@ -2,7 +2,7 @@ import { CommanderError } from "commander";
 import { HeadscopeError } from "../common/errors.ts";
 import { output, problems, report } from "../setup/terminal.mjs";
 import type { CommonOptions, Context, Runner } from "./context.ts";
-import { ChildFailure, INTERRUPTED, isCancelled, lineOf } from "./errors.ts";
+import { INTERRUPTED, isCancelled, lineOf, ReportedFailure } from "./errors.ts";
 import { createProgram } from "./program.ts";
 import type { Progress } from "./progress.ts";
 import { endAtSecondSignal } from "./second-signal.ts";
@@ -39,7 +39,7 @@ export async function run(args: readonly string[]): Promise<number> {
     end();
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // help was shown: asked for, or for want of a command
     // An interrupted child says nothing of SIGTERM, which only this process was sent.
-    if (error instanceof ChildFailure) return controller.signal.aborted ? Number(process.exitCode) : error.exitCode;
+    if (error instanceof ReportedFailure) return controller.signal.aborted ? Number(process.exitCode) : error.exitCode;
     if (controller.signal.aborted && (isCancelled(error) || error === controller.signal.reason)) {
       await problems.line("headscope: interrupted");
       return Number(process.exitCode ?? INTERRUPTED);

@@ -146,13 +146,14 @@ export function settingText({ preset, changed }: { preset: string; changed: read
 /** Bearing of a verdict: for the claim, against it, or leaving it open. */
 export type Tone = "good" | "bad" | "open";
 
-/** Verdicts with their bearing on the claim; the last two say that the run was smaller than its preset, so that nothing is decided. */
+/** Verdicts with their bearing on the claim; the last three say that the run was smaller than its preset, so that nothing is decided. */
 const TONES = {
   reproduced: "good",
   "not reproduced": "bad",
   "inconclusive at this scale": "open",
   "too few seeds to tell": "open",
   "not trained to the end": "open",
+  "too little measured to tell": "open",
 } as const satisfies Record<string, Tone>;
 
 export type Verdict = keyof typeof TONES;
@@ -214,5 +215,24 @@ export const EVALUATION_COSTS = ["bytes", "prefill", "decode"] as const;
 /** One of `EVALUATION_COSTS`. */
 export type EvaluationCost = (typeof EVALUATION_COSTS)[number];
 
+/** Measures of quality that a figure can show: the share of right answers, and nats a token of the right ones. */
+export const EVALUATION_MEASURES = ["score", "loss"] as const;
+/** One of `EVALUATION_MEASURES`. */
+export type EvaluationMeasure = (typeof EVALUATION_MEASURES)[number];
+
 /** Share of a prompt's tokens that goes, or is not read, where nobody says how much. */
 export const RATIO = 0.5;
+
+/** Rules by which queries weigh keys, `softmax` being that of pretrained models; backend/models/transformer/kernels computes them. */
+export const ATTENTION_KERNELS = [
+  "softmax",
+  "sigmoid",
+  "sigmoid-normalised",
+  "linear",
+  "polynomial",
+  "key-bias",
+  "key-value-bias",
+  "sink-logit",
+] as const;
+/** One of `ATTENTION_KERNELS`. */
+export type AttentionKernelName = (typeof ATTENTION_KERNELS)[number];

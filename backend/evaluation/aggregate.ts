@@ -1,5 +1,5 @@
 import { interval, resamplesOf } from "../circuits/evaluation/resample.ts";
-import { wilson } from "../circuits/vectors/linear-probe.ts";
+import { wilson } from "../circuits/vectors/probe-layer.ts";
 import type { Interval } from "../common/api/circuits.ts";
 import type { EvaluatedPoint } from "../common/api/evaluations.ts";
 import { costOf, paretoFront, qualityOf } from "../common/evaluation/tradeoffs.ts";

@@ -173,7 +173,8 @@ export async function loadCache(path: string, model: Model): Promise<Prefix> {
     return new Prefix(model, { tokens, cache, logits, changes: about.changes });
   } catch (error) {
     cache?.dispose();
-    throw error;
+    if (!(error instanceof HeadscopeError) || error.kind !== "corrupt") throw error;
+    throw new HeadscopeError("corrupt", error.message, { ...error, remedy: REMEDY, cause: error });
   } finally {
     await source.close();
   }

@@ -95,6 +95,11 @@ export function enlist(store: Store, group: string, { keep = false }: { keep?: b
   return store.transaction(() => {
     const runs = store.runs({ group });
     if (runs.every((run) => run.status === "done" && run.step >= run.steps)) return undefined;
+    const mean = runs.find((run) => run.spec.soup !== undefined);
+    if (mean)
+      throw new HeadscopeError("usage", `${mean.id} is a mean of runs that was not finished, and is not trained`, {
+        remedy: `remove it (headscope runs rm ${mean.id}) and make it again`,
+      });
     const spec = { runs: runs.map(({ id }) => id) };
     const subject = subjectOf(train, spec);
     const before = runs.flatMap(({ job }) => (job === undefined ? [] : [store.job(job)])).at(-1);

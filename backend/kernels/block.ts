@@ -1,9 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { Activations } from "../common/words.ts";
 import type { OpAttr } from "../runtime/native.ts";
-import type { Handle } from "../runtime/ops.ts";
+import { type Handle, native } from "../runtime/ops.ts";
 import { formatCode, formatOf, ROW_ORDER } from "./formats.ts";
-import { attributesOf, kernelTensor } from "./op.ts";
+import { attributesOf, runKernel } from "./op.ts";
 import { PackedMatrix } from "./packed-matrix.ts";
 import { MOST_WIDTH } from "./pages.ts";
 import type { Places } from "./places.ts";
@@ -86,6 +86,8 @@ export function takesBlock({ width }: BlockShape): boolean {
 export class KernelBlock {
   readonly #weights: readonly (Handle | undefined)[];
   readonly #attrs: Readonly<Record<Activations, readonly OpAttr[]>>;
+  /** The same for calls with a pattern. */
+  readonly #looking: Readonly<Record<Activations, readonly OpAttr[]>>;
 
   constructor(shape: BlockShape, weights: KernelWeights) {
     const { heads, kvHeads, width, rotary, mlp, norm, act, gated, parallel, normsAll, eps, scale, cap = 0 } = shape;
@@ -93,8 +95,9 @@ export class KernelBlock {
     this.#weights = WEIGHTS.map((name) => tensorOf(weights[name]));
     const matrices = MATRICES.map((name) => weights[name]);
     const types = matrices.map((m) => ({ type: m instanceof PackedMatrix ? "uint8" : "float32" }) as const);
-    const attrs = (activations: Activations): OpAttr[] =>
+    const attrs = (activations: Activations, looks: number): OpAttr[] =>
       attributesOf({
+        looks,
         sizes: [
           ...[heads, kvHeads, width, rotary, mlp, NORMS.indexOf(norm), ACT_FNS[act]],
           ...[gated, parallel, normsAll, activations === "8bit"].map(Number),
@@ -106,7 +109,8 @@ export class KernelBlock {
         cap: { float: cap },
         ...{ T_qkv: types[0]!, T_o: types[1]!, T_in: types[2]!, T_out: types[3]! },
       });
-    this.#attrs = { exact: attrs("exact"), "8bit": attrs("8bit") };
+    this.#attrs = { exact: attrs("exact", 0), "8bit": attrs("8bit", 0) };
+    this.#looking = { exact: attrs("exact", 1), "8bit": attrs("8bit", 1) };
   }
 
   /**
@@ -115,10 +119,23 @@ export class KernelBlock {
    * @throws HeadscopeError (usage) for what does not fit
    */
   run(call: BlockCall): Tensor {
+    return this.#run(call, this.#attrs, 1)[0]!;
+  }
+
+  /**
+   * `run` with the pattern of the attention.
+   * @returns the stream, and the pattern [sequences · tokens, heads, positions up to the last query's]: 0 where a head holds nothing
+   */
+  runWithPattern(call: BlockCall): { x: Tensor; pattern: Tensor } {
+    const [x, pattern] = this.#run(call, this.#looking, 2);
+    return { x: x!, pattern: pattern! };
+  }
+
+  #run(call: BlockCall, attrs: Readonly<Record<Activations, readonly OpAttr[]>>, outputs: number): Tensor[] {
     const { x, rotation, positions, layer, lists, spans, slots, activations = "exact" } = call;
     const { cos = x, sin = x } = rotation ?? {};
     const weights = this.#weights.map((weight) => weight ?? x); // what is not there is not read
     const inputs = [x, cos, sin, positions, layer, lists, spans, slots, ...weights];
-    return kernelTensor("HsBlock", this.#attrs[activations], inputs);
+    return runKernel("HsBlock", attrs[activations], inputs, outputs).map((made) => native().createOutputTensor(made));
   }
 }

@@ -7,6 +7,7 @@ import { checkOptions } from "../common/options.ts";
 import { cacheDir } from "../paths.ts";
 import { hasNative, RawTensor } from "../runtime/ops.ts";
 import { tf } from "../runtime/tf.ts";
+import type { KernelRecord } from "../setup/native/kernels.mjs";
 import { KERNEL_SOURCES, kernelFolder, kernelLibraryFile, kernelRecord } from "../setup/native/kernels.mjs";
 import { formatCode, formatOf } from "./formats.ts";
 import { kernelTensor, runKernel } from "./op.ts";
@@ -128,11 +129,22 @@ function none(why: string, remedy?: string): KernelChoice {
 }
 
 /** The set-up's record of the kernels of this processor and these sources, and their library where it is whole. */
-function compiled() {
+interface Compiled {
+  readonly record: KernelRecord;
+  readonly file: string | undefined;
+}
+let whole: Compiled | undefined;
+
+/** What the set-up has compiled; a library that was found whole is not read again. */
+function compiled(): Compiled | undefined {
+  if (whole) return whole;
   const root = repository();
   const folder = root && kernelFolder(root, cacheDir());
   const record = folder && kernelRecord(folder);
-  return record ? { record, file: kernelLibraryFile(folder, record) } : undefined;
+  if (!record) return undefined;
+  const found = { record, file: kernelLibraryFile(folder, record) };
+  if (found.file !== undefined) whole = found;
+  return found;
 }
 
 /** The folder with the kernels' sources, seen from the bundle or from the sources. */

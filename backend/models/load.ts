@@ -1,10 +1,10 @@
 import { statSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { HeadscopeError, unknownName } from "../common/errors.ts";
+import { HeadscopeError } from "../common/errors.ts";
 import type { Processing } from "../common/words.ts";
 import { fileInside } from "../files.ts";
 import { giveBackMemory } from "../kernels/kernels.ts";
-import { checkpointFile, checkpointSteps, dataDir, runIds } from "../paths.ts";
+import { dataDir } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
 import type { Checkpoint } from "./formats/checkpoint.ts";
 import { Model } from "./model.ts";
@@ -19,6 +19,7 @@ import {
   type RunReference,
 } from "./sources/reference.ts";
 import { isRunFile, runSource } from "./sources/run-checkpoint.ts";
+import { runCheckpointFile } from "./sources/run-file.ts";
 import type { LoadOptions, ModelDescription, ModelInspection, ModelSource } from "./sources/source.ts";
 import { processedDigest, processWeights } from "./weights/processing.ts";
 
@@ -125,20 +126,8 @@ function resolvePath(path: string): ModelSource {
 }
 
 /** A run's checkpoint at a step or its last one. The ref that comes back always has the step. */
-async function resolveRun({ id, step }: RunReference): Promise<ModelSource> {
-  const steps = checkpointSteps(id);
-  if (steps.length === 0) {
-    if (!runIds().includes(id)) throw unknownName("run", id, runIds());
-    throw new HeadscopeError("missing", `run ${id} has no checkpoint yet`, {
-      remedy: `wait for it, or go on with \`headscope train --resume ${id}\``,
-    });
-  }
-  if (step !== undefined && !steps.includes(step))
-    throw new HeadscopeError("usage", `run ${id} has no checkpoint at step ${step}`, {
-      remedy: `choose one of ${steps.join(", ")}`,
-    });
-  const saved = step ?? steps.at(-1)!;
-  const path = checkpointFile(id, saved);
+async function resolveRun(reference: RunReference): Promise<ModelSource> {
+  const { path, ref } = runCheckpointFile(reference);
   await fileInside(dirname(path), basename(path), dataDir());
-  return runSource(path, `run:${id}@${saved}`);
+  return runSource(path, ref);
 }

@@ -54,7 +54,10 @@ function axes(figure: LineFigure, top: number): { x: Scale; y: Scale; box: Box }
     figure.y.range ??
     drawable(
       figure.y,
-      figure.lines.flatMap((l) => [...l.y, ...(l.band?.low ?? []), ...(l.band?.high ?? [])]),
+      figure.lines.flatMap(({ y, band, whiskers }) => [
+        ...y,
+        ...[band, whiskers].flatMap((range) => (range ? [...range.low, ...range.high] : [])),
+      ]),
     );
   const vertical = [HEIGHT - 52, top] as const;
   const yOptions = { ...figure.y, fixed: figure.y.range !== undefined };
@@ -92,7 +95,11 @@ function drawLine(line: Line, n: number, scales: Scales, figure: LineFigure): st
   };
   const joined = line.joined === false ? [] : points(line.y);
   const parts = joined.map((stretch) => element("path", { d: path(stretch), ...look }));
-  return [line.band ? drawBand(line, scales, figure, stroke) : "", ...parts].join("");
+  return [
+    line.band ? drawBand(line, scales, figure, stroke) : "",
+    ...drawWhiskers(line, scales, stroke),
+    ...parts,
+  ].join("");
 }
 
 /** Every value of a line with points, and those of other lines that have no neighbour to be joined to; whole at the edges. */
@@ -116,6 +123,16 @@ function drawBand({ x: xs, band }: Line, { x, y }: Scales, figure: LineFigure, f
       return element("path", { d: `${path(outline)}Z`, fill, "fill-opacity": "0.18", stroke: "none" });
     })
     .join("");
+}
+
+/** An upright stroke over each interval. */
+function drawWhiskers({ x: xs, whiskers }: Line, { x, y }: Scales, stroke: string): string[] {
+  return xs.flatMap((value, i) => {
+    const [low, high] = [whiskers?.low[i] ?? null, whiskers?.high[i] ?? null];
+    if (low === null || high === null) return [];
+    const at = x.at(value);
+    return element("line", { x1: at, x2: at, y1: y.at(low), y2: y.at(high), stroke, "stroke-opacity": "0.45" });
+  });
 }
 
 /** The values that can be drawn, parted where one cannot. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { ATTENTION_KERNELS } from "../common/attention.ts";
+import { ATTENTION_KERNELS } from "../common/words.ts";
+import { changeParameters } from "./changes/parameters.ts";
 
 /** The model of a training run, in TransformerLens's terms. */
 export const modelParameters = z.object({
@@ -57,5 +58,7 @@ export const trainingParameters = z.object({
   extra_checkpoints: z.int().min(0).max(1000).default(0).describe("further checkpoints at most, saved at measurements where an accuracy or a best head score has moved by a tenth since the last one"),
   spacing: z.enum(["log", "linear"]).default("log").describe("how those steps are spaced"),
   evaluation_rows: z.int().min(1).default(256).describe("sequences of each evaluation"),
+  from: z.string().min(1).max(200).optional().describe("run whose weights training begins with, run:ID or run:ID@step; model parameters that are not given are that run's (default: fresh weights)"),
+  ...changeParameters.shape,
 }); // biome-ignore format: a table
 export type TrainingParams = z.output<typeof trainingParameters>;

@@ -1,11 +1,13 @@
 import { totalmem } from "node:os";
 import { z } from "zod";
-import { attentionFault } from "../common/attention.ts";
+import { attentionFault } from "../common/api/model-config.ts";
 import { type Flag, flagsOf, parseParameters } from "../common/definitions/parameters.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { parameterCount, parameterLayout } from "../models/weights/trainable.ts";
+import { checkChanges } from "./changes/check.ts";
 import { optimiserVectors } from "./optimiser.ts";
+import { checkFits, readOrigin } from "./origin.ts";
 import { type ModelParams, modelParameters, type TrainingParams, trainingParameters } from "./parameters.ts";
 import type { SyntheticTask, TaskShape } from "./task.ts";
 
@@ -18,6 +20,8 @@ export interface TrainSpec {
   readonly training: TrainingParams;
   /** Probes that are measured along with the evaluations. */
   readonly probes: readonly string[];
+  /** Of a run that was not trained: the checkpoints whose mean it is. */
+  readonly soup?: readonly string[];
 }
 
 /** The parameters of `headscope train TASK`: the task's, the model's and the training's, with the task's defaults. */
@@ -39,15 +43,18 @@ export function trainFlags(task: SyntheticTask): Flag[] {
 
 /**
  * Checks the parameters of a training run before anything is computed.
- * @param raw values or text by name
- * @throws HeadscopeError (usage) for an unknown name, a value out of range, values that contradict each other, or more memory than the machine has
+ * @param raw values or text by name; with `from`, model parameters that are not given are those of that run
+ * @throws HeadscopeError (usage) for weights of another run that do not fit, an unknown name, a value out of range, values that contradict each other, or more memory than the machine has
  */
 export function makeSpec(
   task: SyntheticTask,
   raw: Readonly<Record<string, unknown>> = {},
   { seeds = 1, probes = [] }: { seeds?: number; probes?: readonly string[] } = {},
 ): TrainSpec {
-  const parsed = parseParameters(`task ${task.name}`, trainParameters(task), raw) as Record<string, unknown>;
+  const origin = typeof raw["from"] === "string" ? readOrigin(raw["from"]) : undefined;
+  const given = Object.fromEntries(Object.entries(raw).filter(([, value]) => value !== undefined));
+  const all = origin ? { ...origin.model, ...given, from: origin.ref } : given;
+  const parsed = parseParameters(`task ${task.name}`, trainParameters(task), all) as Record<string, unknown>;
   const only = (schema: z.ZodObject): Record<string, unknown> =>
     Object.fromEntries(Object.entries(parsed).filter(([name]) => Object.hasOwn(schema.shape, name)));
   const spec = {
@@ -65,7 +72,10 @@ export function makeSpec(
       `probe ${probes[0]} reads tokens, and the sequences of ${task.name} are vectors`,
       { remedy: "leave the probes out", field: "probes" },
     );
-  checkMemory(modelConfigOf(spec.model, shape), shape, spec.training, seeds);
+  const config = modelConfigOf(spec.model, shape);
+  if (origin) checkFits(config, origin);
+  checkChanges({ config, places: parameterLayout(config), training: spec.training });
+  checkMemory(config, shape, spec.training, seeds);
   return spec;
 }
 

@@ -60,24 +60,34 @@ export class Stepper {
   #plan: StepPlan;
   #kernel: TrainedModel | undefined;
   #state: Tensor[];
+  /** 1 for weights that updates change [seeds, parameters], where they do not change all. */
+  #trained: Tensor[] = [];
   #key: string;
 
-  /** @param states one a seed @param path that is wished for: without kernels, and for models that they do not know, there are only functions */
-  constructor(plan: StepPlan, states: readonly SeedState[], path: GradientPath = "kernel") {
+  /**
+   * @param states one a seed
+   * @param path that is wished for: without kernels, and for models that they do not know, there are only functions
+   * @param trained by seed, 1 for weights that updates change and 0 for others [parameters]; default all. `changeTrained` changes
+   *   them later where they are given
+   */
+  constructor(
+    plan: StepPlan,
+    states: readonly SeedState[],
+    path: GradientPath = "kernel",
+    trained?: readonly Float32Array[],
+  ) {
     this.#plan = plan;
     this.seeds = states.length;
     this.#kernel = path === "kernel" && isNarrow(plan) && hasKernels() ? kernelModel(plan) : undefined;
     this.path = this.#kernel ? "kernel" : "functions";
-    this.#key = `training step|${this.path}|${planKey(plan)}|${JSON.stringify(updateOptions(plan.training))}|${plan.training.batch}|${this.seeds}`;
-    const vectors = 1 + optimiserVectors(plan.training);
-    this.#state = Array.from({ length: vectors }, (_, v) => {
-      const width = states[0]![v]!.length;
-      const all = new Float32Array(this.seeds * width);
-      states.forEach((state, s) => {
-        all.set(state[v]!, s * width);
-      });
-      return tf.keep(tf.tensor2d(all, [this.seeds, width]));
-    });
+    this.#key = `training step|${this.path}|${planKey(plan)}|${JSON.stringify(updateOptions(plan.training))}|${plan.training.batch}|${this.seeds}|${trained !== undefined}`;
+    this.#state = this.#upload(states);
+    if (trained) this.#trained = [uploadSeeds(trained)];
+  }
+
+  #upload(states: readonly SeedState[]): Tensor[] {
+    const vectors = 1 + optimiserVectors(this.#plan.training);
+    return Array.from({ length: vectors }, (_, v) => uploadSeeds(states.map((state) => state[v]!)));
   }
 
   /**
@@ -88,7 +98,7 @@ export class Stepper {
   step(scalars: StepScalars, batches: readonly Batch[]): { losses: Float32Array; norms: Float32Array } {
     const uploaded = batches.flatMap((batch) => uploadBatch(batch, this.#plan.shape));
     const inputs = [tf.tensor1d([...scalars]), ...uploaded];
-    const all = [...inputs, ...this.#state, ...this.#plan.tables];
+    const all = [...inputs, ...this.#state, ...this.#trained, ...this.#plan.tables];
     const fn = functions.obtain(this.#key, () => this.#capture(all));
     const [losses, norms, ...state] = fn.run(all) as [Tensor, Tensor, ...Tensor[]];
     tf.dispose([...inputs, ...this.#state]);
@@ -111,14 +121,27 @@ export class Stepper {
     );
   }
 
-  dispose(): void {
+  /** Changes the states between two steps. @param change of a seed's state; s is its place among the seeds */
+  change(change: (state: SeedState, s: number) => SeedState): void {
+    const changed = this.states().map(change);
     tf.dispose(this.#state);
+    this.#state = this.#upload(changed);
+  }
+
+  /** Says anew which weights updates change. @param trained as the constructor's */
+  changeTrained(trained: readonly Float32Array[]): void {
+    tf.dispose(this.#trained);
+    this.#trained = [uploadSeeds(trained)];
+  }
+
+  dispose(): void {
+    tf.dispose([...this.#state, ...this.#trained]);
   }
 
   #capture(example: Tensor[]): Captured {
     const plan = this.#plan;
     const kernel = this.#kernel;
-    const [batched, vectors] = [3 * this.seeds, this.#state.length];
+    const [batched, vectors, masks] = [3 * this.seeds, this.#state.length, this.#trained.length];
     const inner = new Map<string, Captured>();
     const call: InnerCall = (name, xla, fn, inputs) => {
       const captured = inner.get(name) ?? capture(fn, inputs, { name, xla });
@@ -129,13 +152,14 @@ export class Stepper {
       const [scalars, ...rest] = args as [Tensor, ...Tensor[]];
       const batches = Array.from({ length: this.seeds }, (_, s) => rest.slice(3 * s, 3 * s + 3) as BatchTensors);
       const state = rest.slice(batched, batched + vectors) as [Tensor, ...Tensor[]];
-      const tables = rest.slice(batched + vectors);
+      const trained = rest.slice(batched + vectors, batched + vectors + masks);
+      const tables = rest.slice(batched + vectors + masks);
       const sums = kernel
         ? kernelSums(kernel, state[0], batches, tables)
         : shardSums(plan, state[0], batches, (inputs) =>
             call("gradient", plan.config.d_model < WIDE, gradientBody(plan), [...inputs, ...tables]),
           );
-      return call("update", true, updateBody(plan), [scalars, ...sums, ...state]);
+      return call("update", true, updateBody(plan, masks > 0), [scalars, ...sums, ...trained, ...state]);
     };
     // The inner functions are captured before the outer one is recorded: a recording can't hold another.
     tf.dispose(tf.tidy(() => body(...example)));
@@ -149,6 +173,16 @@ export class Stepper {
       },
     };
   }
+}
+
+/** Vectors of the seeds as one tensor [seeds, numbers], which the caller disposes. */
+function uploadSeeds(vectors: readonly Float32Array[]): Tensor {
+  const width = vectors[0]!.length;
+  const all = new Float32Array(vectors.length * width);
+  vectors.forEach((vector, s) => {
+    all.set(vector, s * width);
+  });
+  return tf.keep(tf.tensor2d(all, [vectors.length, width]));
 }
 
 /** Inputs, targets and weights of a seed's batch. */
@@ -226,17 +260,25 @@ function gradientBody(plan: StepPlan): TensorFunction {
 }
 
 /**
- * Arguments: scalars [3]; summed losses and weights [seeds] and gradients [seeds, parameters]; parameters and the
- * optimiser's vectors [seeds, parameters].
+ * Arguments: scalars [3]; summed losses and weights [seeds] and gradients [seeds, parameters]; where only some weights are trained,
+ * 1 for those and 0 for others [seeds, parameters]; parameters and the optimiser's vectors [seeds, parameters].
+ * @param masked whether only some weights are trained: the others have no gradient, in its norm neither, and stay to the bit
  * @returns losses and gradient norms [seeds], the new parameters and vectors
  */
-function updateBody({ training }: StepPlan): TensorFunction {
+function updateBody({ training }: StepPlan, masked: boolean): TensorFunction {
   return (...args) => {
-    const [scalars, losses, weights, sums, parameters, ...state] = args as [Tensor, Tensor, Tensor, Tensor, Tensor];
-    const gradients = tf.div(sums, tf.expandDims(weights, 1));
+    const [scalars, losses, weights, sums, ...rest] = args as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
+    const [trained, [parameters, ...state]] = (masked ? [rest[0], rest.slice(1)] : [undefined, rest]) as [
+      Tensor | undefined,
+      [Tensor, ...Tensor[]],
+    ];
+    const means = tf.div(sums, tf.expandDims(weights, 1));
+    const gradients = trained ? tf.mul(means, trained) : means;
     const norms = tf.sqrt(tf.sum(tf.square(gradients), 1));
     const clipped = training.clip > 0 ? clipNorm(gradients, norms, training.clip) : gradients;
-    return [tf.div(losses, weights), norms, ...update(training, { parameters, gradients: clipped, state, scalars })];
+    const [next, ...vectors] = update(training, { parameters, gradients: clipped, state, scalars });
+    const kept = trained ? tf.where(tf.greater(trained, 0), next!, parameters) : next!;
+    return [tf.div(losses, weights), norms, kept, ...vectors];
   };
 }
 

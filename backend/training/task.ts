@@ -50,6 +50,17 @@ export interface Reference<P, W> {
   predict(world: W, params: P, batch: Batch): Float64Array;
 }
 
+/** A quantity at each position of a batch's rows: classes [rows, positions], -1 where there is none, or values [rows, positions, width]. */
+export type TargetTable =
+  | { readonly kind: "classes"; readonly classes: Int32Array }
+  | { readonly kind: "values"; readonly width: number; readonly values: Float64Array };
+
+/** A quantity of sequences that linear probes look for in activations. */
+export interface ProbeTarget<P, W> {
+  readonly title: string;
+  at(world: W, params: P, batch: Batch): TargetTable;
+}
+
 /** A synthetic task. Batches are pure functions of their arguments, so that a seed and a step determine them. */
 export interface SyntheticTask<S extends z.ZodObject = z.ZodObject, W = unknown> extends Definition<S> {
   shape(params: z.output<S>): TaskShape;
@@ -59,9 +70,13 @@ export interface SyntheticTask<S extends z.ZodObject = z.ZodObject, W = unknown>
   world(params: z.output<S>, seed: number): W;
   /** A training batch. */
   sample(world: W, params: z.output<S>, random: Random, rows: number): Batch;
+  /** The parameters with which the batch of a step, from 1 on, is drawn, of a task whose batches change as training goes; of the same shape. */
+  curriculum?(params: z.output<S>, step: number): z.output<S>;
   /** By name; each gives the metrics `name.loss` and, for classes, `name.accuracy`. */
   readonly evaluations: Readonly<Record<string, Evaluation<z.output<S>, W>>>;
   readonly reference?: Reference<z.output<S>, W>;
+  /** Quantities that linear probes may look for, by name; every task has `label` beside them, what its loss asks for. */
+  readonly probeTargets?: Readonly<Record<string, ProbeTarget<z.output<S>, W>>>;
   /** One row of a batch as text that a person can read. */
   describe(world: W, params: z.output<S>, batch: Batch, row: number): string;
   /** One row as data, where tokens or inputs and targets of every position would not say it plainly. */

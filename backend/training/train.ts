@@ -1,19 +1,19 @@
 import { HeadscopeError } from "../common/errors.ts";
 import { Random } from "../common/random.ts";
-import { Model } from "../models/model.ts";
+import type { Model } from "../models/model.ts";
 import { type GradientPath, modelOfParameters } from "../models/sources/run-checkpoint.ts";
-import { initialParameters, parameterLayout } from "../models/weights/trainable.ts";
-import { tf } from "../runtime/tf.ts";
+import { initialParameters } from "../models/weights/trainable.ts";
 import { pause } from "../runtime/turn.ts";
+import { WeightChanges } from "./changes/changes.ts";
+import { evaluateTask } from "./evaluations.ts";
 import { optimiserVectors, stepScalars } from "./optimiser.ts";
 import type { TrainingParams } from "./parameters.ts";
-import { modelConfigOf, type TrainSpec } from "./spec.ts";
+import { stepPlan } from "./plan.ts";
+import type { TrainSpec } from "./spec.ts";
 import { Evaluator, type SeedState, type StepPlan, Stepper } from "./step.ts";
 import type { Batch, SyntheticTask } from "./task.ts";
 import { type SeedMeasurement, TransitionWatch } from "./transition.ts";
 
-/** Streams of a seed from which evaluations are drawn, one each; steps have the streams from 0 on. */
-const EVALUATION_STREAM = 0xf0000000;
 /** Between two reports of progress, in milliseconds. */
 const REPORT_EVERY = 100;
 
@@ -29,6 +29,16 @@ export interface TrainState {
   readonly gradients?: GradientPath | undefined;
   /** Measurements until here, of a run that goes on: they decide which further checkpoints are saved. */
   readonly history?: readonly SeedMeasurement[];
+  /** In a run that is pruned, 1 for weights that are there and 0 for others [parameters]. */
+  readonly mask?: Float32Array | undefined;
+}
+
+/** The state in which training begins; without either, fresh weights. */
+export interface TrainStart {
+  /** By seed, where to go on. */
+  readonly resume?: readonly TrainState[] | undefined;
+  /** Weights for every seed to begin with, such as another run's [parameters]. */
+  readonly parameters?: Float32Array | undefined;
 }
 
 /** Calls by which a training run tells and asks. */
@@ -48,7 +58,6 @@ export interface TrainCallbacks {
 /**
  * Trains a task's model from several seeds in one batched step each. Batches follow from seed and step alone, so a run that
  * goes on from a checkpoint gives the uninterrupted run's numbers bit for bit.
- * @param resume by seed, where to go on
  * @returns the step at which it ended
  * @throws HeadscopeError (input) where the loss is no number any more, naming the step and the seed
  */
@@ -57,18 +66,20 @@ export async function train(
   spec: TrainSpec,
   seeds: readonly number[],
   callbacks: TrainCallbacks,
-  resume?: readonly TrainState[],
+  { resume, parameters }: TrainStart = {},
 ): Promise<{ step: number; status: "done" | "cancelled" }> {
   const { training } = spec;
-  const shape = task.shape(spec.params);
-  const config = modelConfigOf(spec.model, shape);
-  const places = parameterLayout(config, spec.model.init_range);
-  const tables = rotaryTables(config);
-  const plan: StepPlan = { config, places, shape, training, tables: tables.tensors };
+  const { plan, dispose } = stepPlan(task, spec);
+  const { config, places } = plan;
   const worlds = seeds.map((seed) => task.world(spec.params, seed));
-  const states = resume?.map((r) => r.state) ?? seeds.map((seed) => freshState(plan, seed));
+  const states = resume?.map((r) => r.state) ?? seeds.map((seed) => freshState(plan, seed, parameters));
   const [first] = resume ?? [];
-  const stepper = new Stepper(plan, states, first && (first.gradients ?? "functions"));
+  const changes = new WeightChanges(
+    { config, places, training },
+    seeds,
+    resume?.map(({ mask }) => mask),
+  );
+  const stepper = new Stepper(plan, states, first && (first.gradients ?? "functions"), changes.trained);
   const evaluator = new Evaluator(plan);
   const measured = new Set(spacedSteps(training.steps, training.points, training.spacing));
   const saved = new Set(spacedSteps(training.steps, training.checkpoints, training.spacing));
@@ -90,7 +101,7 @@ export async function train(
     const bad = all.findIndex((state) => state.some((values) => values.some((x) => !Number.isFinite(x))));
     if (bad >= 0) throw diverged(step, seeds[bad]!, lastSaved);
     for (const [s, seed] of seeds.entries())
-      await callbacks.onCheckpoint(seed, { step, state: all[s]!, gradients: stepper.path });
+      await callbacks.onCheckpoint(seed, checkpointState(step, all[s]!, stepper.path, changes.mask(s)));
     lastSaved = step;
   };
   const measure = async (losses: ArrayLike<number> | undefined): Promise<void> => {
@@ -98,12 +109,9 @@ export async function train(
     for (const [s, seed] of seeds.entries()) {
       const values: Record<string, number> = losses ? { loss: losses[s]! } : {};
       const parameters = stepper.parameters(s);
-      Object.entries(task.evaluations).forEach(([name, evaluation], e) => {
-        const random = new Random(seed, EVALUATION_STREAM + e);
-        const batch = evaluation.sample(worlds[s], spec.params, random, training.evaluation_rows);
-        for (const [what, value] of Object.entries(evaluator.evaluate(parameters, batch)))
-          values[`${name}.${what}`] = value;
-      });
+      Object.assign(values, evaluateTask({ task, spec, world: worlds[s], seed, evaluator }, parameters));
+      const sparsity = changes.sparsity(s);
+      if (sparsity !== undefined) values["sparsity"] = sparsity;
       // Before anything looks into the model, which would only find that its activations are no numbers.
       if (!Object.values(values).every(Number.isFinite)) {
         parameters.dispose();
@@ -140,11 +148,17 @@ export async function train(
         return { step, status: "cancelled" };
       }
       step++;
+      if (changes.resetsBefore(step)) stepper.change((state, s) => changes.reset(state, s, step));
+      const params = task.curriculum?.(spec.params, step) ?? spec.params;
       const batches = seeds.map(
-        (seed, s): Batch => task.sample(worlds[s], spec.params, new Random(seed, step), training.batch),
+        (seed, s): Batch => task.sample(worlds[s], params, new Random(seed, step), training.batch),
       );
       const { losses } = stepper.step(stepScalars(training, step), batches);
       checkFinite(losses, step, seeds, lastSaved);
+      if (changes.prunesAfter(step)) {
+        stepper.change((state, s) => changes.prune(state, s, step));
+        stepper.changeTrained(changes.trained!);
+      }
       const now = performance.now();
       if (now - last > REPORT_EVERY || step === training.steps) {
         last = now;
@@ -157,7 +171,7 @@ export async function train(
     return { step, status: "done" };
   } finally {
     stepper.dispose();
-    tables.dispose();
+    dispose();
   }
 }
 
@@ -171,15 +185,19 @@ export function spacedSteps(steps: number, count: number, spacing: TrainingParam
   return [...schedule].sort((a, b) => a - b);
 }
 
-function freshState({ places, training }: StepPlan, seed: number): SeedState {
-  const parameters = initialParameters(places, seed);
+function freshState({ places, training }: StepPlan, seed: number, origin?: Float32Array): SeedState {
+  const parameters = origin ?? initialParameters(places, seed);
   return [parameters, ...Array.from({ length: optimiserVectors(training) }, () => new Float32Array(parameters.length))];
 }
 
-function rotaryTables(config: StepPlan["config"]): { tensors: StepPlan["tables"]; dispose(): void } {
-  const tables = Model.rotaryOf(config);
-  const tensors = tables ? [tables.cos, tables.sin] : [];
-  return { tensors, dispose: () => tf.dispose(tensors) };
+/** The mask is there only where weights are pruned. */
+function checkpointState(
+  step: number,
+  state: SeedState,
+  gradients: GradientPath,
+  mask: Float32Array | undefined,
+): TrainState {
+  return { step, state, gradients, ...(mask && { mask }) };
 }
 
 function checkFinite(losses: Float32Array, step: number, seeds: readonly number[], lastSaved: number): void {

@@ -1,14 +1,13 @@
-import type { Tensor } from "@tensorflow/tfjs";
+import type { LinearProbe } from "../../common/api/linear-probes.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, oneOf, type Rules, real, whole } from "../../common/options.ts";
-import { Random } from "../../common/random.ts";
+import type { Random } from "../../common/random.ts";
 import { CLASSIFIERS, type Classifier, PROBED_POINTS, type ProbedPoint } from "../../common/words.ts";
 import type { Model } from "../../models/model.ts";
 import { checkRow } from "../../models/tokens.ts";
 import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
-import { tf } from "../../runtime/tf.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
-import { classify, type Kernel } from "./classifiers.ts";
+import { chanceOf, type ProbeTargets, probeLayer, type Split, shuffled, splitRandom } from "./probe-layer.ts";
 import { promptActivations } from "./prompt-activations.ts";
 
 /** A prompt and the class that it belongs to. */
@@ -17,22 +16,19 @@ export interface LabelledPrompt {
   readonly label: string;
 }
 
-/** A question about what can be read from the stream. */
-export interface LinearProbeOptions {
-  examples: readonly LabelledPrompt[];
+/** The settings of linear probes, whatever they read. */
+export interface ProbeSettings {
   /** Layers to read, default all. */
   layers?: readonly number[];
   /** Point of a layer that is read, default hook_resid_post. */
   at?: ProbedPoint;
-  /** Position that is read, negative ones from each prompt's end; "mean": the mean over all. Default -1. */
-  position?: number | "mean";
   /** Default ridge. */
   method?: Classifier;
   /** Factor of the penalty on the weights, of standardised activations. Default 1. */
   l2?: number;
-  /** Share of each class that is held out, default 0.3. */
+  /** Share that is held out, default 0.3. */
   test?: number;
-  /** Fits with shuffled labels, default 5. */
+  /** Fits with shuffled targets, default 5. */
   controls?: number;
   /** Of the split and the shuffles, default 0. */
   seed?: number;
@@ -42,11 +38,17 @@ export interface LinearProbeOptions {
   turn?: Turn;
 }
 
-const OPTIONS: Rules<LinearProbeOptions> = {
-  examples: { wants: "a list of {tokens, label}", fits: Array.isArray },
+/** A question about what can be read from the stream. */
+export interface LinearProbeOptions extends ProbeSettings {
+  examples: readonly LabelledPrompt[];
+  /** Position that is read, negative ones from each prompt's end; "mean": the mean over all. Default -1. */
+  position?: number | "mean";
+}
+
+/** Rules of the settings. */
+export const PROBE_SETTINGS: Rules<ProbeSettings> = {
   layers: listOf(whole(0)),
   at: oneOf(PROBED_POINTS),
-  position: { wants: 'a position, or "mean"', fits: (value) => value === "mean" || Number.isSafeInteger(value) },
   method: oneOf(CLASSIFIERS),
   l2: real(1e-9),
   test: { wants: "a share between 0 and 1", fits: (value) => (value as number) > 0 && (value as number) < 1 },
@@ -57,28 +59,15 @@ const OPTIONS: Rules<LinearProbeOptions> = {
   turn: FUNCTION,
 };
 
-/** A layer's probe. */
-export interface ProbedLayer {
-  readonly layer: number;
-  /** Share of held-out prompts whose class is read rightly. */
-  readonly accuracy: number;
-  /** Wilson's 95 % interval of it. */
-  readonly interval: readonly [number, number];
-  /** The same with shuffled labels, the mean over the draws; absent without controls. */
-  readonly control?: number;
-  /** Accuracy less that of the control. */
-  readonly selectivity?: number;
-}
+const OPTIONS: Rules<LinearProbeOptions> = {
+  ...PROBE_SETTINGS,
+  examples: { wants: "a list of {tokens, label}", fits: Array.isArray },
+  position: { wants: 'a position, or "mean"', fits: (value) => value === "mean" || Number.isSafeInteger(value) },
+};
 
-/** Linear probes of some layers. */
-export interface LinearProbe {
+/** Linear probes of labelled prompts. */
+export interface PromptProbe extends LinearProbe {
   readonly classes: readonly string[];
-  /** Prompts that are fitted, and prompts that are held out. */
-  readonly train: number;
-  readonly test: number;
-  /** Share of the most frequent class among the held-out prompts: what a probe that reads nothing gets. */
-  readonly chance: number;
-  readonly layers: readonly ProbedLayer[];
 }
 
 /**
@@ -87,51 +76,59 @@ export interface LinearProbe {
  * prompt does not have, and activations that are no numbers
  * @see Alain and Bengio 2016; Hewitt and Liang 2019 on control tasks and selectivity
  */
-export async function linearProbe(model: Model, options: LinearProbeOptions): Promise<LinearProbe> {
+export async function linearProbe(model: Model, options: LinearProbeOptions): Promise<PromptProbe> {
   checkOptions("linearProbe", options, OPTIONS, ["examples"]);
-  const { examples, at = "hook_resid_post", method = "ridge", l2 = 1, test = 0.3, controls = 5, seed = 0 } = options;
-  const { n_layers } = model.config;
-  const layers = options.layers ?? Array.from({ length: n_layers }, (_, layer) => layer);
-  for (const layer of layers) checkLayer(model.config, layer);
+  const { examples, position = -1, test = 0.3, seed = 0, progress, signal } = options;
+  const { layers, names } = layersOf(model, options);
   examples.forEach(({ tokens }, e) => {
     checkRow(tokens, `example ${e}`, { config: model.config });
   });
   const classes = [...new Set(examples.map(({ label }) => label))].sort();
   const labels = examples.map(({ label }) => classes.indexOf(label));
   const split = splitOf(classes, labels, test, seed);
-  const shuffles = Array.from({ length: controls }, (_, draw) => shuffled(labels, new Random(seed, draw + 11)));
-  const names = layers.map((layer) => blockHook(layer, at));
-  const turn = options.turn ?? loopTurn(options.signal);
-  const { position = -1, progress, signal } = options;
+  const turn = options.turn ?? loopTurn(signal);
   const prompts = examples.map(({ tokens }) => tokens);
   const vectors = await promptActivations(model, names, { prompts, position, label: "linear probes, prompts", progress, signal, turn }); // biome-ignore format: one line
-  const found: ProbedLayer[] = [];
+  const probe = await probeLayers({ layers, vectors, targets: { kind: "classes", labels }, split }, options);
+  return { classes, ...probe };
+}
+
+/** Layers that are read, default all, and their hook names. @throws HeadscopeError for a layer that there is not */
+export function layersOf(
+  { config }: Model,
+  { layers, at = "hook_resid_post" }: Pick<ProbeSettings, "layers" | "at">,
+): { layers: readonly number[]; names: string[] } {
+  const all = layers ?? Array.from({ length: config.n_layers }, (_, layer) => layer);
+  for (const layer of all) checkLayer(config, layer);
+  return { layers: all, names: all.map((layer) => blockHook(layer, at)) };
+}
+
+/** Activations with targets, split. */
+export interface ProbeData {
+  readonly layers: readonly number[];
+  /** By layer, the activations [examples][dimensions]. */
+  readonly vectors: readonly (readonly ArrayLike<number>[])[];
+  readonly targets: ProbeTargets;
+  readonly split: Split;
+}
+
+/** Fits and scores the probes of layers, one after another. */
+export async function probeLayers(data: ProbeData, settings: ProbeSettings): Promise<LinearProbe> {
+  const { layers, vectors, targets, split } = data;
+  const { method = "ridge", l2 = 1, controls = 5, seed = 0, progress, turn = loopTurn(settings.signal) } = settings;
+  const found: LinearProbe["layers"][number][] = [];
   for (const [i, layer] of layers.entries()) {
-    const labellings = [labels, ...shuffles];
-    const kernel = kernelOf(vectors[i]!, split);
-    const fits = classify(method, kernel, labellings.map((all) => split.train.map((e) => all[e]!)), l2); // biome-ignore format: one line
-    const [right, ...others] = fits.map(
-      (read, l) => read.filter((c, t) => c === labellings[l]![split.test[t]!]).length,
-    );
-    const accuracy = right! / split.test.length;
-    const control = others.reduce((sum, count) => sum + count, 0) / (split.test.length * controls);
-    found.push({
-      layer,
-      accuracy,
-      interval: wilson(right!, split.test.length),
-      ...(controls > 0 ? { control, selectivity: accuracy - control } : {}),
-    });
+    found.push(probeLayer(layer, vectors[i]!, targets, { method, l2, split, controls, seed }));
     progress?.(i + 1, layers.length, "linear probes, layers");
     await turn();
   }
-  const counts = classes.map((_, c) => split.test.filter((e) => labels[e] === c).length);
-  const chance = Math.max(...counts) / split.test.length;
-  return { classes, train: split.train.length, test: split.test.length, chance, layers: found };
-}
-
-interface Split {
-  readonly train: readonly number[];
-  readonly test: readonly number[];
+  return {
+    metric: targets.kind === "classes" ? "accuracy" : "r2",
+    train: split.train.length,
+    test: split.test.length,
+    chance: chanceOf(targets, split),
+    layers: found,
+  };
 }
 
 /** Prompts to fit and to hold out, of each class in proportion and at least one. */
@@ -140,7 +137,7 @@ function splitOf(classes: readonly string[], labels: readonly number[], share: n
     throw new HeadscopeError("input", `there ${classes.length === 1 ? "is one class" : "are no examples"}, and a probe tells two apart`, {
       remedy: "give examples of at least two labels",
     }); // biome-ignore format: one line
-  const random = new Random(seed, 10);
+  const random: Random = splitRandom(seed);
   const parts = classes.map((name, c) => {
     const own = labels.flatMap((label, e) => (label === c ? [e] : []));
     if (own.length < 2)
@@ -152,34 +149,4 @@ function splitOf(classes: readonly string[], labels: readonly number[], share: n
     return { train: order.slice(held), test: order.slice(0, held) };
   });
   return { train: parts.flatMap(({ train }) => train), test: parts.flatMap(({ test }) => test) };
-}
-
-/** A list in another order. */
-function shuffled<T>(list: readonly T[], random: Random): T[] {
-  return random.permutation(list.length).map((place) => list[place]!);
-}
-
-/** Inner products of activations, each dimension standardised by the training prompts. */
-function kernelOf(vectors: readonly Float32Array[], { train, test }: Split): Kernel {
-  const table = (part: readonly number[]): Tensor => tf.stack(part.map((e) => tf.tensor1d(vectors[e]!)));
-  const [own, other] = tf.tidy(() => {
-    const fitted = table(train);
-    const { mean, variance } = tf.moments(fitted, 0);
-    const scale = tf.where(tf.greater(variance, 0), tf.rsqrt(tf.maximum(variance, 1e-30)), tf.zerosLike(variance));
-    const [x, y] = [fitted, table(test)].map((part) => tf.mul(tf.sub(part, mean), scale)) as [Tensor, Tensor];
-    return [tf.matMul(x, x, false, true), tf.matMul(y, x, false, true)];
-  }) as [Tensor, Tensor];
-  const kernel = { train: Float64Array.from(own.dataSync()), test: Float64Array.from(other.dataSync()) };
-  tf.dispose([own, other]);
-  return kernel;
-}
-
-/** Wilson's 95 % interval of a share. @param hits of `count` trials */
-export function wilson(hits: number, count: number): [number, number] {
-  const z = 1.959964;
-  const share = hits / count;
-  const centre = share + (z * z) / (2 * count);
-  const spread = z * Math.sqrt((share * (1 - share)) / count + (z * z) / (4 * count * count));
-  const size = 1 + (z * z) / count;
-  return [Math.max(0, (centre - spread) / size), Math.min(1, (centre + spread) / size)];
 }

@@ -74,7 +74,7 @@ export async function continueText(context: Context, options: GenerateCommandOpt
   const policies = policiesOf(options);
   const policyChoice = await choosePolicies(policies);
   const { used, form } = policyChoice;
-  if (options.saveCache !== undefined) checkSavable(form?.policy.form?.(form.params));
+  if (options.saveCache !== undefined) checkSavable(form?.policy.form?.(form.params, form.prepared));
   checkSampling(options);
   const parameters = await readParameters(options.policy ? [] : (options.param ?? []));
   const mask = options.mask === undefined ? undefined : await readMask(options.mask);

@@ -1,16 +1,16 @@
 import { probeHistory } from "../../../probes/history.ts";
 import { type ProbeContext, probe, probes } from "../../../probes/index.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
-import { errorAt, HeadscopeError, unknownName } from "../../common/errors.ts";
+import { errorAt, HeadscopeError } from "../../common/errors.ts";
 import { refuseFolder } from "../../exports/folder.ts";
 import { writeScores } from "../../heads/files.ts";
 import { formatJson, readJson } from "../../json.ts";
 import { loadModel } from "../../models/load.ts";
 import type { Model } from "../../models/model.ts";
-import { parseReference } from "../../models/sources/reference.ts";
-import { checkpointSteps, runIds, writeFileAtomic } from "../../paths.ts";
+import { writeFileAtomic } from "../../paths.ts";
 import type { Context } from "../context.ts";
 import { readCases } from "../inputs/case-files.ts";
+import { savedSteps } from "../inputs/saved-steps.ts";
 import { tokensOf } from "../inputs/tokens.ts";
 import { withStudiedModel } from "../model.ts";
 import type { StudiedModelOptions, TokenOptions } from "../options.ts";
@@ -93,7 +93,7 @@ async function probeSteps(
   name: string,
   parameters: Parameters,
 ): Promise<void> {
-  const { run, steps } = await savedSteps(options.model);
+  const { run, steps } = savedSteps(options.model, "--all-steps");
   const { signal, progress } = context;
   const load = (step: number) => loadModel(`run:${run}@${step}`, { signal });
   const inputs = (model: Model) => inputsOf(options, model, name);
@@ -103,29 +103,6 @@ async function probeSteps(
   );
   if (options.out !== undefined) await writeFileAtomic(options.out, `${formatJson(history)}\n`);
   await context.print(history, () => withPlace(historyText(history), options));
-}
-
-/**
- * The run that a reference names, and its saved steps.
- * @throws HeadscopeError for what is no run, for one of its steps, or where nothing is saved
- */
-async function savedSteps(ref: string): Promise<{ run: string; steps: number[] }> {
-  const reference = parseReference(ref, "existing");
-  if (reference.kind !== "run")
-    throw new HeadscopeError("usage", `--all-steps is for runs, and ${ref} is not one`, {
-      remedy: "give --model run:ID, or leave --all-steps out",
-    });
-  const { id: run, step } = reference;
-  if (step !== undefined)
-    throw new HeadscopeError("usage", `--all-steps and the step of ${ref} cannot go together`, {
-      remedy: `give --model run:${run}`,
-    });
-  const steps = checkpointSteps(run);
-  if (steps.length > 0) return { run, steps };
-  if (!runIds().includes(run)) throw unknownName("run", run, runIds());
-  throw new HeadscopeError("missing", `run ${run} has no saved step yet`, {
-    remedy: `train it further: headscope train --resume ${run}`,
-  });
 }
 
 /** The rows or cases that the user gave. */

@@ -1,10 +1,11 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
 import { registerExport } from "./runs-export.ts";
+import { registerSoup } from "./runs-soup.ts";
 
-/** `headscope runs list | show | diff | export | rm`. */
+/** `headscope runs list | show | diff | export | soup | rm`. */
 export function register(program: Command, runs: Runs): void {
-  const command = program.command("runs").description("list, show, compare, export and remove training runs");
+  const command = program.command("runs").description("list, show, compare, export, average and remove training runs");
 
   runs(command.command("list").description("list the runs"), async () => (await import("./runs.run.ts")).listRuns);
 
@@ -19,6 +20,7 @@ export function register(program: Command, runs: Runs): void {
   );
 
   registerExport(command, runs);
+  registerSoup(command, runs);
 
   runs(
     command.command("rm <run>").description("remove a run with its curves and checkpoints"),

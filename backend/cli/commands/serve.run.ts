@@ -1,6 +1,6 @@
 import { startServer } from "../../server/server.ts";
 import type { Context } from "../context.ts";
-import { ChildFailure, lineOf } from "../errors.ts";
+import { lineOf, ReportedFailure } from "../errors.ts";
 import { hasBrowser, openWorkbench, removeEntryPage } from "../start/browser.ts";
 
 /** Address of the workbench, and what it lets in. */
@@ -36,7 +36,7 @@ export async function serveWorkbench(context: Context, options: ServeOptions & {
 /** Tells that the work beside failed; a process of its own has said why itself. @throws the error where the user has interrupted */
 function stays({ signal, note }: Context, error: unknown): void {
   if (signal.aborted) throw error;
-  const why = error instanceof ChildFailure ? "" : `${lineOf(error)}; `;
+  const why = error instanceof ReportedFailure ? "" : `${lineOf(error)}; `;
   note(`headscope: ${why}the job did not come to its end, and the workbench stays open until Ctrl-C`);
 }
 

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import type { Context } from "../context.ts";
-import { ChildFailure } from "../errors.ts";
+import { ReportedFailure } from "../errors.ts";
 import { ENDS_WITH_PARENT } from "../second-signal.ts";
 import { type ServeOptions, serve } from "./serve.run.ts";
 
@@ -34,7 +34,7 @@ export async function startJob(context: Context, options: StartOptions): Promise
 
 /**
  * Runs a command line of headscope in a process of its own, on the same terminal: the one that serves then holds no model.
- * @throws ChildFailure with its exit code, after it has said why
+ * @throws ReportedFailure with its exit code, after it has said why
  */
 async function inOwnProcess(args: readonly string[], { verbose }: Context): Promise<void> {
   const words = [process.argv[1]!, ...args, ...(verbose ? ["--verbose"] : [])];
@@ -50,7 +50,7 @@ async function inOwnProcess(args: readonly string[], { verbose }: Context): Prom
       child.on("error", reject);
       child.on("close", (code) => resolve(code ?? 1));
     });
-    if (code !== 0) throw new ChildFailure(code);
+    if (code !== 0) throw new ReportedFailure(code);
   } finally {
     for (const signal of signals) process.off(signal, forward);
   }

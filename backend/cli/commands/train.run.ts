@@ -15,6 +15,7 @@ interface TrainCommandOptions {
   seeds?: string;
   steps?: number;
   probes?: string;
+  from?: string;
   resume?: string;
 }
 
@@ -52,13 +53,14 @@ async function newRuns(
     throw new HeadscopeError("usage", "no task is given", { remedy: `give one of ${tasks.names().join(", ")}` });
   const task = tasks.get(name);
   const pairs = readPairs(options.param ?? []);
-  if (options.steps !== undefined && pairs["steps"] !== undefined)
-    throw new HeadscopeError("usage", "steps are given twice", { remedy: "give --steps or --param steps" });
+  for (const name of ["steps", "from"] as const)
+    if (options[name] !== undefined && pairs[name] !== undefined)
+      throw new HeadscopeError("usage", `${name === "steps" ? "steps are" : "from is"} given twice`, { remedy: `give --${name} or --param ${name}` });
   const seeds = readSeeds(options);
   const named = options.probes === undefined ? (task.defaults?.probes ?? []) : splitList(options.probes);
   const measured = named.filter((probe) => probe !== "none");
   for (const probe of measured) probes.get(probe);
-  const params = { ...pairs, steps: options.steps ?? pairs["steps"] };
+  const params = { ...pairs, steps: options.steps ?? pairs["steps"], from: options.from ?? pairs["from"] };
   const spec = makeSpec(task, params, { seeds: seeds.length, probes: measured });
   return (store) => store.createRuns(spec, seeds);
 }
@@ -81,8 +83,8 @@ function splitList(text: string): string[] {
 }
 
 function refuseBesideResume(options: TrainCommandOptions, name: string | undefined): void {
-  const { param, seed, seeds, steps, probes } = options;
-  const beside = [name, param, seed, seeds, steps, probes].some((value) => value !== undefined);
+  const { param, seed, seeds, steps, probes, from } = options;
+  const beside = [name, param, seed, seeds, steps, probes, from].some((value) => value !== undefined);
   if (beside)
     throw new HeadscopeError("usage", "--resume goes on as the run began, and takes no task or parameters", {
       remedy: "leave them out",

@@ -11,6 +11,7 @@ export function register(program: Command, runs: Runs): void {
     .option("--seed <n>", "seed of initial weights and data, default 0", integerParser("--seed", 0))
     .option("--seeds <list>", "several seeds, trained together: 0,1,2,3")
     .option("--probes <list>", "probes that are measured along: induction,previous-token, or none")
+    .option("--from <run>", "begin with the weights of a run, run:ID or run:ID@step; same as --param from=RUN")
     .option("--resume <run>", "go on with a run that was stopped, and with those trained together with it");
   paramOption(
     command,

@@ -20,6 +20,7 @@ function deviceText(device: Device, rows: readonly CostRow[]): string {
   const names = [
     "tokens",
     "keys, values",
+    "at most",
     "requests",
     "prompt",
     "a token",
@@ -32,6 +33,7 @@ function deviceText(device: Device, rows: readonly CostRow[]): string {
     row.policies.map(({ name }) => name).join("+") || "full attention",
     String(row.tokens),
     bytes(row.cacheBytes),
+    bytes(row.peakBytes),
     String(row.concurrency),
     duration(1000 * row.prefill.seconds),
     duration(1000 * row.decode.seconds),

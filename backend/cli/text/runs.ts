@@ -119,7 +119,8 @@ export function sparkline(values: readonly number[], width = SPARK_WIDTH): strin
 
 /** Everything that a run was made with, by name. */
 function runParameters({ spec, task, seed, steps }: ShownRun): Record<string, unknown> {
-  return { task, ...spec.params, ...spec.model, ...spec.training, steps, seed, probes: spec.probes };
+  const { params, model, training, probes, soup } = spec;
+  return { task, ...params, ...model, ...training, steps, seed, probes, ...(soup && { soup }) };
 }
 
 /** Difference of two runs: parameters and last measurements, each as [of the first, of the second]; null where absent. */

@@ -15,6 +15,7 @@ const MOST_ENTRIES = 4_096;
 export const SCORES_FORMAT = "headscope.head-scores/1";
 export const MASK_FORMAT = "headscope.head-mask/1";
 export const PATTERNS_FORMAT = "headscope.sparse-patterns/1";
+export const LEVELS_FORMAT = "headscope.cache-levels/1";
 export const HISTORY_FORMAT = "headscope.head-history/1";
 export const COMPARISON_FORMAT = "headscope.head-comparison/1";
 export const AGREEMENT_FORMAT = "headscope.head-agreement/1";
@@ -142,6 +143,26 @@ export const sparsePatternsSchema = atMostKeys(
     layers: z.array(z.array(sparsePatternSchema).max(MOST_ENTRIES)).max(MOST_ENTRIES),
     /** Origin: a search's parameters, or a foreign file's name. */
     params: parameters.default({}),
+    /** ISO 8601 time. */
+    created: z.string().max(64).optional(),
+    /** Version of headscope that wrote it. */
+    headscope: z.string().max(64).optional(),
+  }),
+  MOST_KEYS,
+);
+
+const levels = (count: number) => z.array(z.number()).length(count);
+const levelsByBits = z.strictObject({ 2: levels(4), 3: levels(8), 4: levels(16) });
+
+/** The file `headscope.cache-levels/1`: the levels that a model's keys and values are rounded to, by layer and bits. */
+export const cacheLevelsSchema = atMostKeys(
+  z.looseObject({
+    format: z.literal(LEVELS_FORMAT),
+    model: headModelSchema,
+    /** Of the search: the share of outliers, rows and tokens of the sample. */
+    params: z.looseObject({ outliers: z.number() }),
+    /** By layer; of the keys before the rotation. */
+    layers: z.array(z.strictObject({ keys: levelsByBits, values: levelsByBits })).max(MOST_ENTRIES),
     /** ISO 8601 time. */
     created: z.string().max(64).optional(),
     /** Version of headscope that wrote it. */

@@ -38,6 +38,8 @@ export interface JsonSchema {
   readonly pattern?: string;
   /** Of `fileParameter`. */
   readonly file?: string;
+  /** Of a policy's parameter that counts what a model has (`inUnit`). */
+  readonly unit?: string;
 }
 
 /**

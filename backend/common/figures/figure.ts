@@ -13,6 +13,9 @@ const axis = z.object({
 /** A value that was measured; null where there is none, so that JSON can hold it. */
 const values = z.array(z.number().nullable());
 
+/** From and to, a pair a value of x. */
+const ranges = z.object({ low: values, high: values });
+
 const head = {
   /** File name without its extension: lower case with hyphens. */
   name: z.string().regex(/^[a-z0-9]+(-[a-z0-9]+)*$/),
@@ -30,8 +33,10 @@ const line = z.object({
   joined: z.boolean().optional(),
   /** Marks every value, for lines of few. */
   points: z.boolean().optional(),
-  /** Range over runs, one pair a value of x. */
-  band: z.object({ low: values, high: values }).optional(),
+  /** Range over runs. */
+  band: ranges.optional(),
+  /** Intervals of values that each stand for themselves. */
+  whiskers: ranges.optional(),
 });
 
 /** Schema of a figure of lines over one pair of axes. */
@@ -47,10 +52,12 @@ const lineFigureSchema = z
   })
   .refine(
     ({ lines }) =>
-      lines.every(({ x, y, band }) =>
-        [y, band?.low ?? y, band?.high ?? y].every((column) => column.length === x.length),
+      lines.every(({ x, y, band, whiskers }) =>
+        [y, ...[band, whiskers].flatMap((range) => (range ? [range.low, range.high] : []))].every(
+          (column) => column.length === x.length,
+        ),
       ),
-    "every line has as many values of y, and of its band, as of x",
+    "every line has as many values of y, of its band and of its whiskers, as of x",
   );
 
 /** Schema of a table of numbers as colours. */

@@ -30,7 +30,8 @@ function lines(figure: LineFigure, palette: Palette): PlotlyFigure {
         : [];
       const dash = line.dashed || isSecondRound(palette, n) ? "dash" : "solid";
       const mode = line.joined === false ? "markers" : line.points ? "lines+markers" : "lines";
-      return [...band, { ...group, y: line.y, mode, name: line.name, line: { color, width: 2, dash } }];
+      const trace = { ...group, y: line.y, mode, name: line.name, line: { color, width: 2, dash } };
+      return [...band, line.whiskers ? { ...trace, error_y: plotlyWhiskers(line.y, line.whiskers, color) } : trace];
     }),
     layout: {
       title: { text: figure.title },
@@ -44,6 +45,20 @@ function lines(figure: LineFigure, palette: Palette): PlotlyFigure {
       ),
       ...plotlyMarks(figure.marks ?? [], { log: figure.x.log === true, span: spanOfAxis(figure) }),
     },
+  };
+}
+
+/** Error bars of plotly.js, which are distances from the values. @param ranges intervals; null where there is none @param color as #rrggbb */
+export function plotlyWhiskers(
+  values: readonly (number | null)[],
+  { low, high }: { readonly low: readonly (number | null)[]; readonly high: readonly (number | null)[] },
+  color: string,
+): Readonly<Record<string, unknown>> {
+  const away = (ends: readonly (number | null)[]) =>
+    values.map((value, i) => (value === null || ends[i] == null ? 0 : Math.abs(ends[i] - value)));
+  return {
+    ...{ type: "data", symmetric: false, array: away(high), arrayminus: away(low) },
+    ...{ color: `${color}73`, thickness: 1, width: 0 },
   };
 }
 

@@ -84,7 +84,7 @@ export async function predictCosts(ref: string | ModelReference, options: CostOp
   checkOptions("predictCosts", options, OPTIONS, ["tokens"]);
   const { tokens: lengths, newTokens = NEW_TOKENS, devices: names = [HERE], policies = [], signal } = options;
   const sheets = names.map(deviceOf);
-  const choices: PolicyChoice[] = [{ used: [] }];
+  const choices: PolicyChoice[] = [{ used: [], requests: [] }];
   for (const requests of policies) choices.push(await choosePolicies(requests));
   const model = await inspectModel(ref);
   for (const tokens of lengths) checkLength(model, tokens, newTokens);

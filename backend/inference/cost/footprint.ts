@@ -27,6 +27,8 @@ export interface Footprint {
   readonly bytesPerToken: number;
   /** Bytes allocated at the end. */
   readonly bytes: number;
+  /** Most bytes of rows that are allocated at a time: at the end, or before the prompt is cut. */
+  readonly peakBytes: number;
   /** Bytes that a new token reads, mean over those that are read behind the prompt. */
   readonly readBytes: number;
   /** Pairs of a query and a key that it reads, over layers and query heads: of the prompt. */
@@ -70,7 +72,7 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
   const holds = choice.blocks?.policy.holds?.(choice.blocks.params);
   const columns = holds && columnRules(config, holds);
   const bytesOf = fullBytes(choice, config, size, rowBytes);
-  let [bytes, readBytes, pairs] = [0, 0, 0];
+  let [bytes, peakBytes, readBytes, pairs] = [0, 0, 0, 0];
   for (let layer = 0; layer < n_layers; layer++) {
     const local = localWindow(config, layer);
     const squares = counts ? squaresOf(choice, config, layer, tokens) : 1;
@@ -81,6 +83,7 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
       const chosen = window ? rows.read : chosenOf(rows.read, choice, layer);
       const own = window ? { allocated: rows.allocated * rowBytes, read: rows.read * rowBytes } : bytesOf(rows, count);
       bytes += own.allocated;
+      peakBytes += Math.max(own.allocated, rowBytes * promptRows(choice, { window, tokens, count }));
       readBytes += own.read * Math.min(1, chosen / rows.read, (local ?? rows.read) / rows.read);
       pairs += Math.min(rows.pairs, squares * reach(tokens), local === undefined ? rows.pairs : reach(tokens, local));
     }
@@ -91,6 +94,7 @@ export function footprint(choice: Choice, config: ModelConfig, size: RequestSize
   const behind = rowBytes * n_layers * kvHeads;
   return {
     bytesPerToken: behind,
+    peakBytes,
     ...(held === undefined
       ? { bytes, readBytes }
       : { bytes: held.bytes + behind * fresh.bytes, readBytes: held.read + behind * fresh.readBytes }),
@@ -132,12 +136,26 @@ function streaming(window: Window, { prefill, once }: NonNullable<Choice["heads"
 function full(count: number, { tokens: choice }: Choice, size: RequestSize, columns: ColumnRule | undefined): HeadRows {
   const { tokens, newTokens } = size;
   const slides = choice?.params.when === "decode" && Number.isFinite(kept(choice.params, tokens));
-  const pairs = reach(tokens);
+  const pairs = partedReach(tokens, count, partOf(choice, tokens));
   if (columns) return { ...sparse(columns, size), pairs };
   if (!slides) return { ...grown(count, newTokens), pairs };
   const most = kept(choice.params, tokens);
   const length = Math.min(count + newTokens - 1, most);
   return { used: length, allocated: rowsAllocated(length), read: Math.min(count + middle(newTokens), most), pairs };
+}
+
+/** Tokens of the parts behind each of which a prompt is cut; the prompt's where it is cut at its end alone. */
+function partOf(choice: Choice["tokens"], tokens: number): number {
+  return Math.min(tokens, choice?.policy.part?.(choice.params) ?? tokens);
+}
+
+/** Rows that a head has room for while a prompt is read. @param count that stay of it where it is cut */
+function promptRows(
+  { heads, tokens: choice }: Choice,
+  { window, tokens, count }: { window: Window | undefined; tokens: number; count: number },
+): number {
+  if (window) return heads!.prefill === "dense" ? rowsAllocated(tokens) : rowsAllocated(tokens, window);
+  return rowsAllocated(Math.min(tokens, count + partOf(choice, tokens)));
 }
 
 /** A head that holds what its last token reads. */
@@ -182,7 +200,7 @@ function fullBytes(
 
 /** Bytes that codes take off a head's rows: of whole pages behind the recent tokens. @returns of so many rows */
 function codedRows({ form }: Choice, config: ModelConfig, rowBytes: number): (rows: number) => number {
-  const codes = form?.policy.form?.(form.params);
+  const codes = form?.policy.form?.(form.params, form.prepared);
   if (codes === undefined) return () => 0;
   const [first, later] = [0, 1].map(
     (number) => PAGE * rowBytes - codedPageBytes(codes, config, { number, rows: PAGE }),
@@ -202,6 +220,16 @@ function chosenOf(held: number, { reads }: Choice, layer: number): number {
 /** Number of the token in the middle of those that are read behind the prompt, itself included. */
 function middle(newTokens: number): number {
   return (Math.max(1, newTokens - 1) + 1) / 2;
+}
+
+/** Query-key pairs of a causal prompt that is read in parts, each of which sees so many keys of those before it at most. */
+function partedReach(tokens: number, most: number, part: number): number {
+  let pairs = 0;
+  for (let begin = 0; begin < tokens; begin += part) {
+    const own = Math.min(part, tokens - begin);
+    pairs += own * Math.min(begin, most) + reach(own);
+  }
+  return pairs;
 }
 
 /** Query-key pairs of a causal prompt whose queries see so many keys at most. */

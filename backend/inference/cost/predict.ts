@@ -19,6 +19,8 @@ export interface Cost {
   readonly weightBytes: number;
   /** Keys and values of one request behind its last token. */
   readonly cacheBytes: number;
+  /** Most bytes of them at a time, while the prompt is read too. */
+  readonly peakBytes: number;
   /** Requests that fit beside the weights; 0 where not one does. */
   readonly concurrency: number;
   readonly prefill: { readonly flops: number; readonly seconds: number };
@@ -57,6 +59,7 @@ export function predict(model: CostModel, device: Device, request: RequestSize &
   return {
     weightBytes,
     cacheBytes: held.bytes,
+    peakBytes: Math.max(held.bytes, held.peakBytes),
     concurrency,
     prefill: { flops: flops.products + flops.attention, seconds: prefill },
     decode: { bytes: read + held.readBytes, seconds: decodeSeconds },

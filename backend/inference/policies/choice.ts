@@ -41,6 +41,8 @@ export interface PolicyChoice {
   readonly tokens?: TokenChoice;
   readonly reads?: Chosen<ReadPolicy>;
   readonly form?: Chosen<FormPolicy>;
+  /** Each with the parameters that it was given, and the defaults of those that have one. */
+  readonly requests: readonly Chosen<Policy>[];
   readonly used: readonly UsedPolicy[];
 }
 
@@ -86,7 +88,7 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
       });
   }
   const used: UsedPolicy[] = [];
-  let choice: Omit<PolicyChoice, "used"> = {};
+  let choice: Omit<PolicyChoice, "used" | "requests"> = {};
   for (const { policy, params: given } of parsed) {
     const budgeted = policy.chooses === "inputs" || policy.chooses === "tokens" || policy.chooses === "reads";
     const params = budgeted ? completed(policy, given) : given;
@@ -99,8 +101,9 @@ export async function choosePolicies(requests: readonly PolicyRequest[]): Promis
     choice = { ...choice, [policy.chooses]: chosen };
     used.push({ name: policy.name, params });
   }
-  checkTogether({ ...choice, used });
-  return { ...choice, used };
+  const result = { ...choice, requests: parsed, used };
+  checkTogether(result);
+  return result;
 }
 
 /** @throws HeadscopeError (usage) for a moment of a policy that has one alone */

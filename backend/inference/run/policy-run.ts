@@ -81,7 +81,7 @@ export class PolicyRun {
   /** Codes that a policy puts pages of the cache into. */
   get form(): CacheForm | undefined {
     const { form } = this.#choice ?? {};
-    return form?.policy.form?.(form.params);
+    return form?.policy.form?.(form.params, form.prepared);
   }
 
   /**

@@ -11,6 +11,7 @@ import { evaluate as evaluatePolicies } from "../../evaluation/evaluate.ts";
 import { EVALUATIONS, evaluationId } from "../../evaluation/files/folders.ts";
 import { checkPlan, type EvaluateOptions, planEvaluation } from "../../evaluation/plan.ts";
 import { writablePath } from "../../files.ts";
+import { interventionSchema } from "../../hooks/intervention-schema.ts";
 import { describeModel, loadModel } from "../../models/load.ts";
 import { parseReference } from "../../models/sources/reference.ts";
 import { dataDir } from "../../paths.ts";
@@ -21,7 +22,7 @@ import { jobKind } from "../kind.ts";
 /** Judges policies at budgets on tasks, beside full attention and random tokens; one that was stopped goes on. */
 export const evaluate = jobKind({
   name: "evaluate",
-  fields: ({ promptTokens }) => ({
+  fields: ({ promptTokens, entries }) => ({
     model: modelRef,
     policies: z.array(policyRequests.min(1)).max(32).describe("each a list of policies that act together"),
     budgets: z
@@ -39,6 +40,11 @@ export const evaluate = jobKind({
     mode: z.enum(EVALUATION_MODES).optional().describe("default single"),
     seed: seedSchema.optional(),
     cache: z.enum(CACHE_KINDS).optional().describe("form of the cached keys and values, default f32"),
+    interventions: z
+      .array(interventionSchema)
+      .max(entries)
+      .optional()
+      .describe("that every run is under, full attention's too: the changed model is the one that is judged"),
   }),
   result: z.object({ evaluation: z.string().describe("id of the evaluation") }),
   title: ({ policies, model }) =>

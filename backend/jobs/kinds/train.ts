@@ -11,6 +11,7 @@ import { readRunCheckpoint, writeRunCheckpoint } from "../../models/sources/run-
 import { checkpointFile, checkpointSteps, runFolder } from "../../paths.ts";
 import { initBackend } from "../../runtime/backend.ts";
 import type { Job, RunRecord, Store } from "../../store/store.ts";
+import { checkFits, readOrigin } from "../../training/origin.ts";
 import { modelConfigOf, type TrainSpec } from "../../training/spec.ts";
 import { type Metrics, type TrainState, train as trainSeeds } from "../../training/train.ts";
 import { isWatched, type SeedMeasurement } from "../../training/transition.ts";
@@ -191,11 +192,12 @@ async function trainTogether(
         latest = { ...latest, ...values };
         await emit({ event: "metrics", run: bySeed.get(seed)!.id, step, values });
       },
-      async onCheckpoint(seed, { step, state, gradients }) {
+      async onCheckpoint(seed, { step, state, gradients, mask }) {
         const { id, folder } = bySeed.get(seed)!;
         const file = checkpointFile(id, step, folder);
         const [parameters, ...vectors] = state as [Float32Array, ...Float32Array[]];
-        const written = await writeRunCheckpoint(file, { step, seed, config, spec, gradients, parameters, vectors });
+        const saved = { step, seed, config, spec, gradients, parameters, vectors, mask };
+        const written = await writeRunCheckpoint(file, saved);
         await emit({ event: "checkpoint", run: id, step, file, ...written });
       },
       onProgress(done, total, { loss }) {
@@ -204,7 +206,7 @@ async function trainTogether(
       measure: (model) => scores(model, spec.probes),
       signal,
     },
-    states,
+    { resume: states, parameters: resume ? undefined : await originParameters(spec) },
   );
   for (const { id } of runs) await emit({ event: "status", run: id, status, step });
   return { step, status };
@@ -214,8 +216,16 @@ async function readState(file: string, config: unknown): Promise<TrainState> {
   const checkpoint = await readRunCheckpoint(file);
   if (JSON.stringify(checkpoint.config) !== JSON.stringify(config))
     throw new HeadscopeError("mismatch", `${file} is of another model than its run`, { remedy: "train the run anew" });
-  const { step, gradients } = checkpoint;
-  return { step, gradients, state: [checkpoint.parameters, ...checkpoint.vectors] };
+  const { step, gradients, mask } = checkpoint;
+  return { step, gradients, mask, state: [checkpoint.parameters, ...checkpoint.vectors] };
+}
+
+/** Weights of another run that a training begins with; undefined where it begins with fresh ones. */
+async function originParameters({ model, params, task, training }: TrainSpec): Promise<Float32Array | undefined> {
+  if (training.from === undefined) return undefined;
+  const origin = readOrigin(training.from);
+  checkFits(modelConfigOf(model, tasks.get(task).shape(params)), origin);
+  return (await readRunCheckpoint(origin.path)).parameters;
 }
 
 /** Scores of all heads by probe, metric and head: `induction.induction[1.3]`. */

@@ -101,6 +101,12 @@ function attendPart(
   const { z, pattern } = cache.storage.attend!(call, closeness === "pattern" || reductions.length > 0);
   const own = tf.reshape(z, [rows, count, H, D]);
   if (!pattern) return [own];
-  const byHead = tf.transpose(tf.reshape(pattern, [rows, count, H, -1]), [0, 2, 1, 3]);
-  return [own, ...reduceRows(hook("attn.hook_pattern", byHead), cached, first)];
+  return [own, ...reduceRows(hook("attn.hook_pattern", patternByHead(pattern, rows)), cached, first)];
+}
+
+/** A kernel's pattern [rows * tokens, heads, positions] as the hook point has it [rows, heads, tokens, positions]. */
+export function patternByHead(pattern: Tensor, rows: number): Tensor {
+  const [queries, heads, positions] = pattern.shape as [number, number, number];
+  if (queries === rows) return tf.reshape(pattern, [rows, heads, 1, positions]);
+  return tf.transpose(tf.reshape(pattern, [rows, queries / rows, heads, positions]), [0, 2, 1, 3]);
 }

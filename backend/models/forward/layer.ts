@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import { attendCached } from "../cache/attend-cached.ts";
+import { attendCached, patternByHead } from "../cache/attend-cached.ts";
 import type { CachedLayer } from "../cache/cached-layer.ts";
 import { type Projections, PromptAttention } from "../cache/prompt-attention.ts";
 import { localWindow } from "../config.ts";
@@ -127,16 +127,23 @@ export class LayerPass {
     return start;
   }
 
-  /** The stream behind the block by one kernel: of a few tokens over a cache, where nobody looks in between. */
+  /** The stream behind the block by one kernel: of a few tokens over a cache, where at most the pattern is looked at in between. */
   #whole(stream: Stream, chunk: Chunk): Tensor | undefined {
     const { model, plan, requests, precision: activations } = this.#pass;
     const cached = plan.rows * chunk.tokens <= FEW ? this.#cached(chunk) : undefined;
-    const untouched = requests.reductions.length === 0 && !requests.reachesInto(this.#layer) && !cached?.reader;
+    const inside = requests.looksInto(this.#layer);
+    const untouched = requests.reductions.length === 0 && inside !== "anything" && !cached?.reader;
     if (!cached?.cache.storage.attend || cached.places.late || !untouched || requests.plain) return undefined;
     const block = kernelBlock(model.weights.blocks[this.#layer]!, model.config);
     const [cos, sin] = this.#rotation(stream, this.#layer);
     const rotation = cos && sin ? { cos, sin } : undefined;
-    return block?.run({ x: stream.x, rotation, ...cached.places.tensors(cached.index), activations });
+    const call = { x: stream.x, rotation, ...cached.places.tensors(cached.index), activations };
+    if (!block || inside === "nothing") return block?.run(call);
+    const { x, pattern } = block.runWithPattern(call);
+    const { hook, collect } = this.#pass.hookAt(this.#points(ATTENTION_NAMES), chunk);
+    hook("attn.hook_pattern", patternByHead(pattern, plan.rows));
+    collect();
+    return x;
   }
 
   /** Queries, keys and values. */

@@ -11,6 +11,9 @@ import type { Affine, ForwardOptions, HookFunction } from "./types.ts";
 /** No requests at any hook point. */
 const NO_REQUESTS: StageRequests = { wanted: [], affine: new Map(), hooks: new Map() };
 
+/** Hook points that are looked at without taking a block apart. */
+const OUTSIDE = [".hook_resid_pre", ".attn.hook_pattern"] as const;
+
 /** Hook points of one stage: their names in order, and the block's prefix `blocks.{l}.` (none at the model's ends). */
 export interface StagePoints {
   prefix: string;
@@ -36,7 +39,7 @@ export class HookRequests {
   readonly #hooks = new Map<string, HookFunction[]>();
   /** Prefixes (`blocks.{l}.`, or none) under which there is any. */
   readonly #touched: ReadonlySet<string>;
-  /** The same without looks at the stream before a block. */
+  /** The same without looks at the stream before a block and at a pattern. */
   readonly #within: ReadonlySet<string>;
 
   constructor(model: Model, options: ForwardOptions) {
@@ -55,7 +58,7 @@ export class HookRequests {
     }
     const changes = [...this.#affine.keys(), ...this.#hooks.keys()];
     const looks = [...this.#wanted];
-    const inside = looks.filter((name) => !name.endsWith(".hook_resid_pre"));
+    const inside = looks.filter((name) => !OUTSIDE.some((point) => name.endsWith(point)));
     this.#touched = prefixesOf([...looks, ...changes]);
     this.#within = prefixesOf([...inside, ...changes]);
     this.plain = options.captured === false;
@@ -85,9 +88,11 @@ export class HookRequests {
     return this.#touched.has(blockHook(layer, ""));
   }
 
-  /** True where there are requests in a layer, beside looks at the stream before it, which stands between blocks anyway. */
-  reachesInto(layer: number): boolean {
-    return this.#within.has(blockHook(layer, ""));
+  /** The requests in a layer, beside looks at the stream before it, which stands between blocks anyway. */
+  looksInto(layer: number): "nothing" | "pattern" | "anything" {
+    const prefix = blockHook(layer, "");
+    if (this.#within.has(prefix)) return "anything";
+    return this.#wanted.has(`${prefix}attn.hook_pattern`) ? "pattern" : "nothing";
   }
 
   /** The closeness of looks at a layer's attention. What runs op by op to be compared is plain throughout. */

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { closeSync, readSync } from "node:fs";
+import { closeSync, fstatSync, readSync } from "node:fs";
 import { modelConfigSchema } from "../../common/api/model-config.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { openRegularSync } from "../../files.ts";
@@ -7,7 +7,13 @@ import { writeFileAtomic } from "../../paths.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import { jsonFault } from "../formats/json-file.ts";
-import { encodeSafetensors, readSafetensors, type SafetensorsHeader } from "../formats/safetensors/safetensors.ts";
+import {
+  encodeSafetensors,
+  parseSafetensorsHeader,
+  readSafetensors,
+  type SafetensorsHeader,
+  safetensorsHeaderBytes,
+} from "../formats/safetensors/safetensors.ts";
 import { Model } from "../model.ts";
 import { parameterLayout, parametersOf, weightsOver } from "../weights/trainable.ts";
 import { versionOf } from "./checkpoint.ts";
@@ -15,6 +21,9 @@ import { checkHolds } from "./memory.ts";
 import { inspectLoaded, type ModelSource } from "./source.ts";
 
 const FORMAT = "headscope.checkpoint/1";
+
+/** Name of the tensor that says which weights pruning has left. */
+const MASK = "mask";
 
 const GRADIENT_PATHS = ["kernel", "functions"] as const;
 
@@ -37,7 +46,12 @@ export interface RunCheckpoint {
   parameters: Float32Array;
   /** The optimiser's vectors [parameters] each; none in a file for reading only. */
   vectors: readonly Float32Array[];
+  /** In a run that is pruned, 1 for weights that are there and 0 for others [parameters]. */
+  mask?: Float32Array | undefined;
 }
+
+/** The part of a checkpoint that its header says. */
+export type RunDescription = Omit<RunCheckpoint, "parameters" | "vectors" | "mask">;
 
 /** Identity of parameters under a config, `sha256:…`. */
 function parametersDigest(config: ModelConfig, parameters: Float32Array): string {
@@ -51,14 +65,13 @@ export async function writeRunCheckpoint(
   path: string,
   checkpoint: RunCheckpoint,
 ): Promise<{ bytes: number; digest: string }> {
-  const { step, seed, config, spec, gradients, parameters, vectors } = checkpoint;
+  const { step, seed, config, spec, gradients, parameters, vectors, mask } = checkpoint;
   const shape = [parameters.length];
-  const tensors = Object.fromEntries(
-    [parameters, ...vectors].map((data, i) => [
-      i === 0 ? "parameters" : `optimiser.${i - 1}`,
-      { dtype: "F32" as const, shape, data },
-    ]),
+  const named = [parameters, ...vectors].map(
+    (data, i) => [i === 0 ? "parameters" : `optimiser.${i - 1}`, data] as const,
   );
+  if (mask) named.push([MASK, mask]);
+  const tensors = Object.fromEntries(named.map(([name, data]) => [name, { dtype: "F32" as const, shape, data }]));
   const metadata = { format: FORMAT, step: `${step}`, seed: `${seed}`, config: JSON.stringify(config), spec: JSON.stringify(spec), ...(gradients && { gradients }) }; // biome-ignore format: a table
   const parts = [...encodeSafetensors(tensors, metadata)];
   await writeFileAtomic(path, parts);
@@ -91,22 +104,41 @@ const LONGEST_DESCRIPTION = 2 ** 20;
  * @throws HeadscopeError for a file that is corrupt, of another version, or larger than the memory
  */
 export async function readRunCheckpoint(path: string): Promise<RunCheckpoint> {
-  let description!: Omit<RunCheckpoint, "parameters" | "vectors">;
+  let description!: RunDescription;
   const { tensors } = await readSafetensors(path, (header) => {
     description = describe(path, header);
   });
   const vectors = vectorNames(tensors).map((name) => tensors.get(name)!.data as Float32Array);
   if (vectors.some((v) => v.some((x) => !Number.isFinite(x))))
     throw damaged(path, "the checkpoint holds NaN or infinity");
+  const mask = tensors.has(MASK) ? vectors.pop() : undefined;
+  if (mask?.some((x) => x !== 0 && x !== 1))
+    throw damaged(path, "the checkpoint's mask holds something else than 0 and 1");
   const [parameters, ...rest] = vectors;
-  return { ...description, parameters: parameters!, vectors: rest };
+  return { ...description, parameters: parameters!, vectors: rest, ...(mask && { mask }) };
+}
+
+/**
+ * Reads what a checkpoint's header says, for the few places that can't wait; no tensor is read.
+ * @throws HeadscopeError as `readRunCheckpoint` does
+ */
+export function describeRunFile(path: string): RunDescription {
+  const file = openRegularSync(path);
+  try {
+    const read = (offset: number, bytes: number): Uint8Array => {
+      const buffer = new Uint8Array(bytes);
+      return buffer.subarray(0, readSync(file, buffer, 0, bytes, offset));
+    };
+    const { size } = fstatSync(file);
+    const header = read(8, safetensorsHeaderBytes(path, size, read(0, 8)));
+    return describe(path, parseSafetensorsHeader({ path, size, header }));
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** The description in a checkpoint's header, once it fits the tensors. */
-function describe(
-  path: string,
-  { metadata, tensors }: SafetensorsHeader,
-): Omit<RunCheckpoint, "parameters" | "vectors"> {
+function describe(path: string, { metadata, tensors }: SafetensorsHeader): RunDescription {
   if (metadata["format"] !== FORMAT) {
     const label = metadata["format"] ?? "no format";
     throw new HeadscopeError(
@@ -130,7 +162,7 @@ function describe(
   const expected = parametersOf(checked.data);
   const names = vectorNames(tensors);
   const odd = names.map((name) => tensors.get(name)!).find((v) => v.dtype !== "F32" || v.bytes / 4 !== expected);
-  if (names.length === 0 || odd) {
+  if (!names.includes("parameters") || odd) {
     const label = odd
       ? `${odd.bytes / (odd.dtype === "F32" ? 4 : 1)} ${odd.dtype === "F32" ? "numbers" : `bytes of ${odd.dtype}`}`
       : "none";
@@ -143,11 +175,11 @@ function describe(
   return { step, seed, config: config as ModelConfig, spec, gradients };
 }
 
-/** Names of the vectors in a file: the parameters, then the optimiser's. */
+/** Names of the vectors in a file: the parameters, then the optimiser's, then the mask. */
 function vectorNames(tensors: { has(name: string): boolean }): string[] {
   const names: string[] = [];
   for (let name = "parameters"; tensors.has(name); name = `optimiser.${names.length - 1}`) names.push(name);
-  return names;
+  return tensors.has(MASK) ? [...names, MASK] : names;
 }
 
 /** One of the JSON texts in a checkpoint's header. */

@@ -67,6 +67,8 @@ export interface Way {
   steps: readonly number[];
   kind?: CacheKind;
   activations?: "exact" | "8bit";
+  /** Sees the pattern of each call [rows · tokens, heads, positions]. */
+  onPattern?: (pattern: Tensor) => void;
   /** Puts other parts in a call. */
   change?: (call: BlockCall) => BlockCall;
 }
@@ -87,12 +89,33 @@ export function throughKernel(model: Model, layer: number, tokens: Tokens, weigh
       const now = tf.reshape(tf.slice(all, [0, done, 0], [rows, count, d_model]), [rows * count, d_model]);
       const call = { x: now, ...placed(model, layer, pages, { done, count }), activations: way.activations };
       done += count;
-      return tf.reshape(block.run(way.change?.(call) ?? call), [rows, count, d_model]);
+      const changed = way.change?.(call) ?? call;
+      if (!way.onPattern) return tf.reshape(block.run(changed), [rows, count, d_model]);
+      const { x: behind, pattern } = block.runWithPattern(changed);
+      way.onPattern(pattern);
+      return tf.reshape(behind, [rows, count, d_model]);
     });
     return tf.reshape(tf.concat(parts, 1), [rows * length, d_model]);
   } finally {
     for (const page of pages.flat()) page.release();
   }
+}
+
+/** The patterns of a block's attention over all tokens at once [rows, heads, length, length]. */
+export function plainPattern(model: Model, layer: number, { x, rows, length }: Tokens, weights: BlockWeights): Tensor {
+  const { config } = model;
+  const all = Array.from({ length: rows * length }, (_, i) => i % length);
+  let pattern: Tensor | undefined;
+  const hook = Object.assign(
+    (name: string, activation: Tensor) => {
+      if (name === "attn.hook_pattern") pattern = activation;
+      return activation;
+    },
+    { changes: () => false, wants: (name: string) => name === "attn.hook_pattern" },
+  );
+  const local = localWindow(config, layer);
+  wholeBlock(x, rotationAt(model, layer, all), { weights, config, hook }, { rows, positions: length, local });
+  return pattern!;
 }
 
 /** Positions, rotation and places of the next tokens of each row. @param pages by row and KV head */

@@ -125,6 +125,13 @@ describe("--json", () => {
     expect(run.json()).toBeTypeOf("object");
   });
 
+  test("doctor prints its report with settings that no command works with, and exits as these do", async () => {
+    const run = await headscope(["doctor", "--json"], { env: { HEADSCOPE_THREADS: "many" } });
+    expect(run.code).toBe(2);
+    const { problems } = run.json<{ problems: { what: string; exitCode?: number }[] }>();
+    expect(problems.find(({ what }) => what.includes("HEADSCOPE_THREADS"))).toMatchObject({ exitCode: 2 });
+  });
+
   test("may stand before the command", async () => {
     const run = await headscope(["--json", "models", "list"]);
     expect(run.json<{ name: string }[]>().map(({ name }) => name)).toContain("toy-induction");

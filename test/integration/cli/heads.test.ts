@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { HeadWeights } from "../../../backend/circuits/weights/head-weights.ts";
+import { promptProbesSchema } from "../../../backend/common/api/linear-probes.ts";
 import { readScores } from "../../../backend/heads/files.ts";
 import { encodeSafetensors, readSafetensors } from "../../../backend/models/formats/safetensors/safetensors.ts";
 import { buildCli, type CliRun } from "../../helpers/cli.ts";
@@ -191,13 +192,23 @@ describe("linear-probe", () => {
     const probed = ["linear-probe", "--model", GQA, "--examples-file", path];
     const { stdout } = await headscope([...probed, "--method", "logistic", "--at", "hook_resid_pre", "--json"]);
     const found = JSON.parse(stdout);
-    expect(found).toMatchObject({ classes: ["0", "1"], train: 14, test: 6, method: "logistic" });
+    expect(promptProbesSchema.parse(found)).toMatchObject({
+      classes: ["0", "1"],
+      train: 14,
+      test: 6,
+      method: "logistic",
+    });
     expect(found.layers).toHaveLength(2);
-    expect(found.layers[0]).toMatchObject({ layer: 0, accuracy: 1 });
+    expect(found.layers[0]).toMatchObject({ layer: 0, score: 1 });
     expect((await headscope([...probed, "--layers", "1"])).stdout).toContain("ridge probe");
     expectLine(await headscope([...probed, "--layers", "2"]), 2, /no layer 2/);
     expectLine(await headscope([...probed, "--position", "3"]), 2, /none at position 3/);
     expectLine(await headscope([...probed, "--test", "1"]), 2, /test cannot be 1/);
+    expectLine(await headscope([...probed, "--steps", "2"]), 2, /--steps goes with --target/);
+    expectLine(await headscope([...probed, "--position", "scored"]), 2, /goes with --target/);
+    expectLine(await headscope([...probed, "--target", "moment"]), 2, /cannot go together/);
+    expectLine(await headscope(probed.slice(0, 3)), 2, /nothing to read/);
+    expectLine(await headscope([...probed.slice(0, 3), "--target", "moment"]), 2, /--target is for runs/);
     await writeFile(path, JSON.stringify([...examples, { tokens: [1] }]));
     expectLine(await headscope(probed), 1, /examples\.json: case 20: label is missing/);
   });

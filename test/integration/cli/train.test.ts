@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { runProbesSchema } from "../../../backend/common/api/linear-probes.ts";
 import { buildCli, type CliRun } from "../../helpers/cli.ts";
 import { headscope } from "../../helpers/headscope.ts";
 
@@ -106,6 +107,22 @@ describe("train", () => {
     const probed = await run("probe", "induction", "--model", "run:linear-regression-1");
     expect(probed.code).toBe(2);
     expect(probed.stderr).toMatch(/this model reads vectors of \d+ numbers, not token ids/);
+    const read = ["linear-probe", "--model", "run:linear-regression-1", "--target", "moment", "--rows", "60"];
+    const last = runProbesSchema.parse((await run(...read, "--json")).json());
+    expect(last).toMatchObject({ task: "linear-regression", metric: "r2", train: 42, test: 18, position: "scored" });
+    expect(last.steps.map(({ step, layers }) => [step, layers.length])).toEqual([[3, 1]]);
+    const all = runProbesSchema.parse((await run(...read, "--all-steps", "--json")).json());
+    expect(all.steps.map(({ step }) => step)).toEqual(made.checkpoints);
+    expect(all.steps.at(-1)).toEqual(last.steps[0]);
+    expect((await run(...read, "--steps", "0,3")).stdout).toContain("R² and, in brackets");
+    const refused = async (pattern: RegExp, ...more: string[]) => {
+      const { code, stderr } = await run(...read, ...more);
+      expect([code, stderr]).toEqual([2, expect.stringMatching(pattern)]);
+    };
+    await refused(/unknown saved step of run linear-regression-1 "9"/, "--steps", "9");
+    await refused(/cannot go together/, "--steps", "0", "--all-steps");
+    await refused(/target of task linear-regression/, "--target", "momentum");
+    await refused(/logistic probes tell classes apart/, "--method", "logistic");
   });
 });
 

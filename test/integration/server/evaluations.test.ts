@@ -91,6 +91,7 @@ test("an evaluation whose job waits or is at work is not removed", async () => {
   expect([existsSync(folder("other-0")), existsSync(folder("busy-0"))]).toEqual([false, false]);
 });
 
+const ZERO = { at: "blocks.0.attn.hook_z", heads: [1], do: "zero" };
 const request = (changes: object = {}) => ({
   kind: "evaluate",
   model: "smollm2-135m",
@@ -112,6 +113,8 @@ describe("an evaluation that can't be is refused when it is asked for", () => {
     ["a text file of this machine", { tasks: [{ name: "perplexity", params: { text: "/etc/passwd" } }] }, 422],
     ["an unknown task", { tasks: [{ name: "passkeys" }] }, 404],
     ["a thousand cases", { cases: 1000 }, 422],
+    ["an unknown intervention", { interventions: [{ at: "blocks.0.attn.hook_z", do: "nothing" }] }, 422],
+    ["ten thousand interventions", { interventions: new Array(10_000).fill(ZERO) }, 422],
   ];
   test.each(cases)("%s", async (_, changes, status) => {
     const answer = await server.post<Problem>("/api/jobs", request(changes));
@@ -122,14 +125,15 @@ describe("an evaluation that can't be is refused when it is asked for", () => {
 
 describe.skipIf(!havePulled)(onSmolLm2("an evaluation is a job"), () => {
   test("whose result is listed and read", { timeout: 300_000 }, async () => {
-    const { json: job } = await server.post<JobSummary>("/api/jobs", request());
+    const { json: job } = await server.post<JobSummary>("/api/jobs", request({ interventions: [ZERO] }));
     expect(job).toMatchObject({ kind: "evaluate", title: "evaluation of knorm on smollm2-135m" });
     const status = async () => (await server.get<JobSummary>(`/api/jobs/${job.id}`)).json;
     await expect.poll(async () => (await status()).status, { timeout: 240_000, interval: 200 }).toBe("done");
     const { evaluation: id } = (await status()).result as { evaluation: string };
     expect((await list()).find((entry) => entry.id === id)).toMatchObject({ finished: true });
-    const { points, model } = (await server.get<PolicyEvaluation>(`/api/evaluations/${id}`)).json;
+    const { points, model, settings } = (await server.get<PolicyEvaluation>(`/api/evaluations/${id}`)).json;
     expect(model.ref).toBe("smollm2-135m");
+    expect(settings.interventions).toMatchObject([ZERO]);
     expect(points.map(({ label, budget }) => [label, budget])).toEqual([
       ["full", null],
       ["knorm", 0.5],

@@ -1,10 +1,12 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Command } from "commander";
+import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { expandNames } from "../../../backend/cli/commands/forward.run.ts";
 import { readCases, readInterventions, readPairFile } from "../../../backend/cli/inputs/case-files.ts";
 import { readTokens, tokensOf } from "../../../backend/cli/inputs/tokens.ts";
+import { tokenOptions } from "../../../backend/cli/options.ts";
 import { HeadscopeError } from "../../../backend/common/errors.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import type { Tokenizer } from "../../../backend/models/tokenizers/tokenizer.ts";
@@ -200,5 +202,20 @@ describe("hook names", () => {
     );
     expect(() => expand("blocks.7.attn.hook_z")).toThrow(refused("usage"));
     expect(() => expand("nothing.*")).toThrow(expect.objectContaining({ kind: "usage", subject: "nothing.*" }));
+  });
+});
+
+describe("--text", () => {
+  it.each([false, true])("that is empty is refused as the command line is read (several: %s)", (several) => {
+    const command = tokenOptions(new Command(), { several });
+    const read = (...texts: string[]) =>
+      command
+        .parse(
+          texts.flatMap((text) => ["--text", text]),
+          { from: "user" },
+        )
+        .opts();
+    expect(() => read("")).toThrow(refused("usage", { message: "--text is empty" }));
+    expect(read("a")["text"]).toEqual(several ? ["a"] : "a");
   });
 });

@@ -5,7 +5,7 @@ import { createProgram } from "../../../backend/cli/program.ts";
 /** Commands that take a model and run it on nothing: its weights alone, or files about it. */
 const RUN_NOTHING = ["head", "export", "import", "circuit export", "cost", "tasks sample"];
 /** Training of gates: they are of a model's weights by digest, and run on these. */
-const RUN_PLAIN = ["train-gates"];
+const RUN_PLAIN = ["train-gates", "levels find"];
 
 /** All commands that do something, by their whole name. */
 function commandsOf(command: Command, before: string[] = []): { name: string; options: string[] }[] {

@@ -7,7 +7,7 @@ import { counted } from "../../../backend/common/text.ts";
 import { settingText } from "../../../backend/common/words.ts";
 import { toSvg } from "../../../backend/reports/svg.ts";
 import type { TrainedRun } from "../../../experiments/base.ts";
-import { firstCopyCaption, lossFigure } from "../../../experiments/figures/induction-emergence.ts";
+import { firstCopyCaption, lossFigure } from "../../../experiments/emergence/figures/induction-emergence.ts";
 import { WholeProgress } from "../../../experiments/progress.ts";
 
 describe("a count with its noun", () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { settingText } from "../../../backend/common/words.ts";
 import { openStore, type Store } from "../../../backend/store/store.ts";
+import { labelAttention } from "../../../experiments/emergence/label-attention.ts";
 import {
   experimentParameters,
   experiments,
@@ -12,18 +13,17 @@ import {
   keptReports,
   runExperiment,
 } from "../../../experiments/index.ts";
-import { labelAttention } from "../../../experiments/label-attention.ts";
 import { buildCli } from "../../helpers/cli.ts";
 
 describe("every experiment", () => {
   test.each(experiments.list())(
     "$name has claims with checks, and presets that its schema takes",
-    ({ name, claims }) => {
+    ({ name, claims, extent = "steps" }) => {
       expect(new Set(claims.map(({ id }) => id)).size).toBe(claims.length);
       for (const { statement, source, check } of claims) expect([statement, source, check]).not.toContain("");
       const quick = experimentParameters(experiments, name, "quick");
       const full = experimentParameters(experiments, name, "full");
-      expect(Number(full["steps"])).toBeGreaterThan(Number(quick["steps"]));
+      expect(Number(full[extent])).toBeGreaterThan(Number(quick[extent]));
       expect(Object.keys(full)).toEqual(Object.keys(quick));
     },
   );

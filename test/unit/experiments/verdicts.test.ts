@@ -1,5 +1,4 @@
 import { describe, expect, test } from "vitest";
-import { judge as judgeAbrupt } from "../../../experiments/abrupt-learning.ts";
 import type { ClaimResult } from "../../../experiments/base.ts";
 import {
   type Curve,
@@ -11,10 +10,11 @@ import {
   spread,
   upperEnvelope,
 } from "../../../experiments/curves.ts";
-import type { SettingOutcome, Transition } from "../../../experiments/figures/abrupt-learning.ts";
-import type { Emergence } from "../../../experiments/figures/induction-emergence.ts";
+import { judge as judgeAbrupt } from "../../../experiments/emergence/abrupt-learning.ts";
+import type { SettingOutcome, Transition } from "../../../experiments/emergence/figures/abrupt-learning.ts";
+import type { Emergence } from "../../../experiments/emergence/figures/induction-emergence.ts";
+import { judge as judgeInduction } from "../../../experiments/emergence/induction-emergence.ts";
 import { experiments } from "../../../experiments/index.ts";
-import { judge as judgeInduction } from "../../../experiments/induction-emergence.ts";
 import { tally, tradeOff, vote, weighed } from "../../../experiments/verdicts.ts";
 
 const STEPS = Array.from({ length: 101 }, (_, i) => 10 * i);
@@ -86,7 +86,7 @@ describe("rules", () => {
     const of = (verdict: ClaimResult["verdict"], seeds: number, steps: number) =>
       weighed(
         { id: "a", verdict, measured: { x: 1 }, why: "1 of 1 seeds: it does." },
-        { seeds: { given: seeds, wanted: 4 }, steps: { given: steps, wanted: 1200 } },
+        { seeds: { given: seeds, wanted: 4 }, extent: { name: "steps", given: steps, wanted: 1200 } },
       );
     expect(of("reproduced", 1, 1200)).toMatchObject({ verdict: "too few seeds to tell", measured: { x: 1 } });
     expect(of("reproduced", 1, 1200).why).toMatch(/too few seeds to tell \(1 of 4\)/i);
@@ -97,6 +97,17 @@ describe("rules", () => {
       expect(of(verdict, 4, 1200).verdict).toBe(verdict);
       expect(of(verdict, 8, 2000).verdict).toBe(verdict);
     }
+  });
+
+  test("fewer prompts than the preset's decide nothing, and say so by their own name", () => {
+    const result = weighed(
+      { id: "a", verdict: "reproduced", measured: {}, why: "4 of 4 seeds: it does." },
+      { seeds: { given: 4, wanted: 4 }, extent: { name: "prompts", given: 4, wanted: 8 } },
+    );
+    expect(result).toMatchObject({
+      verdict: "too little measured to tell",
+      why: "Measured on 4 of 8 prompts. So far: 4 of 4 seeds: it does.",
+    });
   });
 
   test("a trade-off needs both accuracies to move, apart", () => {

@@ -184,7 +184,9 @@ describe("a cache in a file", () => {
     const before = memory();
     const refused = async (damaged: Uint8Array): Promise<string> => {
       await writeFile(file("damaged"), damaged);
-      return (await failure(() => loadCache(file("damaged"), model))).kind;
+      const error = await failure(() => loadCache(file("damaged"), model));
+      expect(error.remedy).toContain("save the cache again");
+      return error.kind;
     };
     const header = Number(bytes.readBigUInt64LE(0)) + 8;
     for (const length of [0, 7, 100, header - 1, header, header + 300, bytes.length - 1])

@@ -1,5 +1,6 @@
 import { readdirSync } from "node:fs";
 import { basename, join } from "node:path";
+import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
 import { readRows } from "../../../backend/kernels/attend.ts";
@@ -19,7 +20,14 @@ import { uploadBytes } from "../../../backend/runtime/ops.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { refused } from "../../helpers/errors.ts";
 import { fixture } from "../../helpers/fixtures.ts";
-import { plainBlock, randomTokensOf, throughKernel, type Way, withBiases } from "../../helpers/kernels/blocks.ts";
+import {
+  plainBlock,
+  plainPattern,
+  randomTokensOf,
+  throughKernel,
+  type Way,
+  withBiases,
+} from "../../helpers/kernels/blocks.ts";
 import { kernelsHere, relativeError } from "../../helpers/kernels/here.ts";
 import { randomModel, smallConfig } from "../../helpers/models.ts";
 
@@ -163,6 +171,33 @@ describe.skipIf(!ready)("a block as one kernel is the engine's block", () => {
       const model = randomModel(smallConfig(changes));
       const own = withBiases(model, 0);
       for (const steps of [[9], [LENGTH], [70, 1, 30]]) expect(difference(model, 0, own, { steps })).toBeLessThan(1e-5);
+      model.dispose();
+    }
+  });
+
+  it("and gives its pattern on request, with the same stream to the bit", () => {
+    for (const changes of [{}, { window_size: 6 }, { attn_scores_soft_cap: 2, n_heads: 6, n_key_value_heads: 2 }]) {
+      const model = randomModel(smallConfig(changes));
+      tf.tidy(() => {
+        const tokens = randomTokensOf(model.config, ROWS, LENGTH);
+        const weights = withBiases(model, 0);
+        const wanted = plainPattern(model, 0, tokens, weights); // [rows, heads, length, length]
+        const heads = model.config.n_heads;
+        // Of more than 8 tokens the kernel attends by squares.
+        for (const steps of [STEPS, [9, LENGTH - 9]]) {
+          let first = 0;
+          const onPattern = (pattern: Tensor): void => {
+            const count = pattern.shape[0]! / ROWS;
+            const want = tf.slice(wanted, [0, 0, first, 0], [ROWS, heads, count, first + count]);
+            const got = tf.transpose(tf.reshape(pattern, [ROWS, count, heads, first + count]), [0, 2, 1, 3]);
+            expect(numbers(tf.max(tf.abs(tf.sub(got, want))))[0]).toBeLessThan(1e-5);
+            first += count;
+          };
+          const looked = throughKernel(model, 0, tokens, weights, { steps, onPattern });
+          expect(first).toBe(LENGTH);
+          expect([...numbers(looked)]).toEqual([...numbers(throughKernel(model, 0, tokens, weights, { steps }))]);
+        }
+      });
       model.dispose();
     }
   });

@@ -178,6 +178,15 @@ describe("SVG of lines", () => {
     expect(svg).toContain(">half</text>");
   });
 
+  test("draws an upright stroke over each interval, and widens the axis to them", () => {
+    const whiskers = { low: [0, null], high: [1, 1] };
+    const svg = toSvg(lines({ lines: [{ name: "a", x: [0, 10], y: [0.5, 0.5], points: true, whiskers }] }));
+    const { left, top, bottom } = area(svg);
+    const [stroke, ...others] = elements(svg, "line").filter((each) => each["stroke-opacity"] !== undefined);
+    expect(others).toEqual([]);
+    expect([stroke!["x1"], stroke!["x2"], stroke!["y1"], stroke!["y2"]].map(Number)).toEqual([left, left, bottom, top]);
+  });
+
   test("shows the names of all lines, and text that is not markup", () => {
     const svg = toSvg(lines({ title: `<b> & "q" \u0007`, lines: [{ name: "a<b", x: [1], y: [1] }] }));
     expect(svg).toContain("&lt;b&gt; &amp; &quot;q&quot; \ufffd");
@@ -243,6 +252,12 @@ describe("plotly", () => {
     expect(layout["xaxis"]).toEqual({ title: { text: "step" }, type: "log", range: [0, 3] });
     expect(layout["shapes"]).toMatchObject([{ x0: 7, x1: 7 }]);
     expect(layout["annotations"]).toMatchObject([{ text: "m" }]);
+  });
+
+  test("has intervals as distances from the values", () => {
+    const whiskers = { low: [1, null], high: [2.5, 4] };
+    const { data } = toPlotly(lines({ lines: [{ name: "a", x: [1, 2], y: [2, 3], whiskers }] }), PALETTES.light);
+    expect(data[0]).toMatchObject({ error_y: { array: [0.5, 1], arrayminus: [1, 0], symmetric: false } });
   });
 
   test("draws a heatmap's first row at the top", () => {

@@ -40,7 +40,7 @@ describe("the reference", () => {
   it.each(oracle.cases)(
     "equals NumPy's posterior mean to 1e-6 (d $dimension, n $examples, σ $sigma, τ $tau)",
     (one) => {
-      const predicted = task.reference!.predict(null, one, batchOf(one));
+      const predicted = task.reference!.predict(null, { ...make(), ...one }, batchOf(one));
       expect(predicted.length).toBe(2 * one.examples - 1);
       one.predictions.forEach((expected, i) => {
         expect(Math.abs(predicted[2 * i]! - expected)).toBeLessThan(1e-6);
@@ -129,4 +129,48 @@ it("measures the last x alone, and inputs twice as long", () => {
   const scaled = task.evaluations["scaled"]!.sample(null, params, new Random(1), 3);
   for (let t = 0; t < 7; t += 2) expect(scaled.inputs![2 * t]).toBe(2 * usual.inputs![2 * t]!);
   expect(task.evaluations["scaled"]!.chance!(params).loss).toBeCloseTo(2 * 4 + 0.25 ** 2, 12);
+});
+
+describe("the curriculum", () => {
+  const params = make({ dimension: 6, examples: 9, dimension_start: 2, examples_start: 3, grow_every: 10 });
+  const level = (step: number) => {
+    const { dimension_start, examples_start } = task.curriculum!(params, step);
+    return [dimension_start, examples_start];
+  };
+
+  it("grows by one dimension and two pairs at a time, and ends with all of them", () => {
+    expect([1, 10, 11, 21, 31, 41, 1000].map(level)).toEqual([
+      ...[[2, 3], [2, 3], [3, 5], [4, 7], [5, 9], [6, 9], [6, 9]],
+    ]); // biome-ignore format: a table
+  });
+
+  it("draws x of as many numbers, y from these alone, and counts as many pairs", () => {
+    const rows = 50;
+    const { inputs, values, weights } = task.sample(null, task.curriculum!(params, 11), new Random(3), rows);
+    const whole = task.sample(null, { ...params, dimension_start: 0, examples_start: 0 }, new Random(3), rows);
+    for (let r = 0; r < rows; r++)
+      for (let t = 0; t < 17; t += 2) {
+        const at = r * 17 + t;
+        const x = inputs!.subarray(at * 6, at * 6 + 6);
+        expect([...x.subarray(0, 3)]).toEqual([...whole.inputs!.subarray(at * 6, at * 6 + 3)]);
+        expect([...x.subarray(3)]).toEqual([0, 0, 0]);
+        expect(weights[at]).toBe(t / 2 < 5 ? 1 : 0);
+      }
+    expect(values).not.toEqual(whole.values);
+  });
+
+  it("is not there where it starts with everything, and evaluations know nothing of it", () => {
+    const none = make({ dimension: 6, examples: 9 });
+    expect(task.sample(null, task.curriculum!(none, 1), new Random(3), 5)).toEqual(
+      task.sample(null, none, new Random(3), 5),
+    );
+    const evaluated = (p: Params) => task.evaluations["in-context"]!.sample(null, p, new Random(3), 5);
+    expect(evaluated(params)).toEqual(evaluated(none));
+  });
+
+  it.each(["dimension", "examples"])("that begins with more than it ends with is refused: %s", (name) => {
+    expect(() => task.check(make({ dimension: 6, examples: 9, [`${name}_start`]: 10 }))).toThrow(
+      expect.objectContaining({ kind: "usage", field: [`${name}_start`, name] }),
+    );
+  });
 });

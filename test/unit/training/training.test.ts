@@ -45,7 +45,7 @@ async function run(
       },
       signal: controller.signal,
     },
-    options.resume,
+    { resume: options.resume },
   );
   return { ...recorded, end };
 }

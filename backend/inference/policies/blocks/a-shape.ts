@@ -1,11 +1,12 @@
 import { z } from "zod";
 import type { BlockPolicy } from "../kinds/blocks.ts";
+import { inUnit } from "../kinds/units.ts";
 import { inShape, Squares } from "../prompt/squares.ts";
 
 /** Parameters of the first and the nearest keys that every query of a prompt reads. */
 export const shapeParameters = {
-  sinks: z.int().min(0).default(100).describe("first tokens that every query reads"),
-  local: z.int().min(1).default(800).describe("last tokens that every query reads, its own included"),
+  sinks: inUnit("tokens", z.int().min(0).default(100).describe("first tokens that every query reads")),
+  local: inUnit("tokens", z.int().min(1).default(800).describe("last tokens that every query reads, its own included")),
 };
 
 const parameters = z.object(shapeParameters);

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import type { BlockPolicy } from "../kinds/blocks.ts";
+import { inUnit } from "../kinds/units.ts";
 import { eachHighest, falling, lateSums, products, type Scored, stretchMeans, stretchSums } from "../prompt/scores.ts";
 import { questionParameter, Squares } from "../prompt/squares.ts";
 
@@ -11,7 +12,7 @@ const parameters = z.object({
     .min(0)
     .default(0.1)
     .describe("divergence of estimated and true attention below which a head's squares follow their own queries"),
-  least: z.int().min(1).default(128).describe("tokens that columns, and distances, have at least"),
+  least: inUnit("tokens", z.int().min(1).default(128).describe("tokens that columns, and distances, have at least")),
   ...questionParameter,
 });
 type Parameters = Omit<z.output<typeof parameters>, "question">;

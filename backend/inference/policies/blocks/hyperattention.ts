@@ -3,13 +3,14 @@ import { z } from "zod";
 import { Random } from "../../../common/random.ts";
 import { tf } from "../../../runtime/tf.ts";
 import type { BlockPolicy, PromptAttended, PromptView } from "../kinds/blocks.ts";
+import { inUnit } from "../kinds/units.ts";
 import { HyperAttention } from "./hyper.ts";
 
 const parameters = z.object({
   bits: z.int().min(1).max(16).default(7).describe("random planes whose sides give a query or key its bucket"),
-  block: z.int().min(1).default(64).describe("keys of a block of the sorted order"),
-  samples: z.int().min(1).default(64).describe("keys drawn from a half, which stand for its others"),
-  exact: z.int().min(1).default(1024).describe("tokens up to which a part attends exactly"),
+  block: inUnit("tokens", z.int().min(1).default(64).describe("keys of a block of the sorted order")),
+  samples: inUnit("tokens", z.int().min(1).default(64).describe("keys drawn from a half, which stand for its others")),
+  exact: inUnit("tokens", z.int().min(1).default(1024).describe("tokens up to which a part attends exactly")),
   seed: z.int().min(0).default(0).describe("of the planes and the keys drawn"),
 });
 type Parameters = z.output<typeof parameters>;

@@ -1,11 +1,12 @@
 import { z } from "zod";
 import type { BlockPolicy, ColumnRule } from "../kinds/blocks.ts";
+import { inUnit } from "../kinds/units.ts";
 import { Squares } from "../prompt/squares.ts";
 
 const parameters = z.object({
-  sinks: z.int().min(0).default(1).describe("first squares of 64 tokens that every query reads"),
-  local: z.int().min(1).default(8).describe("last squares that every query reads, its own included"),
-  stride: z.int().min(1).default(16).describe("squares from one that every query reads to the next"),
+  sinks: inUnit("squares", z.int().min(0).default(1).describe("first squares of 64 tokens that every query reads")),
+  local: inUnit("squares", z.int().min(1).default(8).describe("last squares that every query reads, its own included")),
+  stride: inUnit("squares", z.int().min(1).default(16).describe("squares from one that every query reads to the next")),
   free: z
     .boolean()
     .default(true)

@@ -3,6 +3,7 @@ import { fileParameter } from "../../../common/definitions/parameters.ts";
 import { checkModel, headModel } from "../../../common/heads/model.ts";
 import { readPatterns, type SparsePatterns } from "../../../heads/patterns.ts";
 import type { BlockPolicy } from "../kinds/blocks.ts";
+import { inUnit } from "../kinds/units.ts";
 import { LayerPatterns } from "../prompt/patterns.ts";
 import { questionParameter, Squares } from "../prompt/squares.ts";
 
@@ -11,13 +12,19 @@ const SHARE = 1 / 16;
 
 /** Parameters of the choice of columns and diagonals. */
 export const lateParameters = {
-  last: z
-    .int()
-    .min(1)
-    .default(64)
-    .describe("last queries of the prompt, whose attention columns and diagonals are chosen by"),
-  sinks: z.int().min(0).default(30).describe("first columns, which are always among those read"),
-  local: z.int().min(0).default(100).describe("smallest distances, which are always among those read"),
+  last: inUnit(
+    "tokens",
+    z
+      .int()
+      .min(1)
+      .default(64)
+      .describe("last queries of the prompt, whose attention columns and diagonals are chosen by"),
+  ),
+  sinks: inUnit("tokens", z.int().min(0).default(30).describe("first columns, which are always among those read")),
+  local: inUnit(
+    "tokens",
+    z.int().min(0).default(100).describe("smallest distances, which are always among those read"),
+  ),
 };
 
 const parameters = z.object({
@@ -25,18 +32,24 @@ const parameters = z.object({
     "patterns",
     "pattern file with a shape for every query head; default columns and diagonals in all",
   ).optional(),
-  vertical: z
-    .int()
-    .min(0)
-    .optional()
-    .describe(
-      "tokens of the columns read, without a pattern file; default 1/16 of the prompt, at least `sinks` and a square",
-    ),
-  slash: z
-    .int()
-    .min(0)
-    .optional()
-    .describe("distances read, without a pattern file; default 1/16 of the prompt, at least `local` and a square"),
+  vertical: inUnit(
+    "tokens",
+    z
+      .int()
+      .min(0)
+      .optional()
+      .describe(
+        "tokens of the columns read, without a pattern file; default 1/16 of the prompt, at least `sinks` and a square",
+      ),
+  ),
+  slash: inUnit(
+    "tokens",
+    z
+      .int()
+      .min(0)
+      .optional()
+      .describe("distances read, without a pattern file; default 1/16 of the prompt, at least `local` and a square"),
+  ),
   ...lateParameters,
   ...questionParameter,
 });

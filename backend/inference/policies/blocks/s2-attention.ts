@@ -1,10 +1,14 @@
 import { z } from "zod";
 import type { BlockPolicy } from "../kinds/blocks.ts";
+import { inUnit } from "../kinds/units.ts";
 import { Squares } from "../prompt/squares.ts";
 
 const parameters = z.object({
-  local: z.int().min(1).default(8).describe("last squares of 64 tokens that every query reads, its own included"),
-  stride: z.int().min(1).default(8).describe("squares from one that a head reads to the next"),
+  local: inUnit(
+    "squares",
+    z.int().min(1).default(8).describe("last squares of 64 tokens that every query reads, its own included"),
+  ),
+  stride: inUnit("squares", z.int().min(1).default(8).describe("squares from one that a head reads to the next")),
 });
 
 /** Near squares, and of the others each head its own share. */

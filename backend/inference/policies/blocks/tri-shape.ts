@@ -1,11 +1,12 @@
 import { z } from "zod";
 import type { BlockPolicy } from "../kinds/blocks.ts";
+import { inUnit } from "../kinds/units.ts";
 import { inShape, Squares } from "../prompt/squares.ts";
 import { shapeParameters } from "./a-shape.ts";
 
 const parameters = z.object({
   ...shapeParameters,
-  last: z.int().min(0).default(100).describe("last tokens of the prompt, which read everything"),
+  last: inUnit("tokens", z.int().min(0).default(100).describe("last tokens of the prompt, which read everything")),
 });
 
 /** First and near keys; everything for the prompt's last queries. */

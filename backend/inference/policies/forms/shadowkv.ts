@@ -8,6 +8,7 @@ import { tf } from "../../../runtime/tf.ts";
 import { type Condensed, formPolicy, type HeldPrompt, type LayerRows } from "../kinds/form.ts";
 import { kept, refuseBoth } from "../kinds/parameters.ts";
 import type { Stretch } from "../kinds/reads.ts";
+import { inUnit } from "../kinds/units.ts";
 import { grouped, scoresOver } from "../reads/attention-over.ts";
 import { placesOf } from "../work/stretches.ts";
 import { turnKeys } from "../work/tokens/rerotation.ts";
@@ -42,14 +43,20 @@ export const shadowkv = formPolicy({
       .lt(1)
       .optional()
       .describe(`share of the prompt's tokens that a new token does not fetch, ${RATIO} where no budget is given`),
-    budget: z.int().min(1).optional().describe("tokens that a new token fetches in each KV head, instead of a ratio"),
-    chunk: z.int().min(1).default(8).describe("tokens of a chunk"),
-    outliers: z.int().min(0).default(4).describe("chunks of each KV head that stay whole"),
-    rank: z
-      .int()
-      .min(1)
-      .optional()
-      .describe("numbers that the keys of a token become in a layer, default 160 of 1,024 of what they are"),
+    budget: inUnit(
+      "tokens",
+      z.int().min(1).optional().describe("tokens that a new token fetches in each KV head, instead of a ratio"),
+    ),
+    chunk: inUnit("tokens", z.int().min(1).default(8).describe("tokens of a chunk")),
+    outliers: inUnit("chunks", z.int().min(0).default(4).describe("chunks of each KV head that stay whole")),
+    rank: inUnit(
+      "ranks",
+      z
+        .int()
+        .min(1)
+        .optional()
+        .describe("numbers that the keys of a token become in a layer, default 160 of 1,024 of what they are"),
+    ),
     offload: z
       .enum(OFFLOADS)
       .default("memory")

@@ -3,6 +3,7 @@ import { RATIO } from "../../../common/words.ts";
 import type { ModelConfig } from "../../../models/config.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { formPolicy } from "../kinds/form.ts";
+import { inUnit } from "../kinds/units.ts";
 
 /** Key channels of little weight are dropped. */
 export const think = formPolicy({
@@ -14,7 +15,10 @@ export const think = formPolicy({
   source: "Xu et al. 2024, ThinK: Thinner Key Cache by Query-Driven Pruning",
   parameters: z.object({
     ratio: z.number().min(0).lt(1).default(RATIO).describe("share of the key channels of a head that is dropped"),
-    window: z.int().min(1).default(32).describe("last tokens of the prompt whose queries are looked at"),
+    window: inUnit(
+      "tokens",
+      z.int().min(1).default(32).describe("last tokens of the prompt whose queries are looked at"),
+    ),
     zeroed: z
       .boolean()
       .default(false)

@@ -4,6 +4,7 @@ import { PAGE } from "../../../models/cache/head-cache.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { type Condensed, formPolicy, type HeldPrompt, type LayerRows } from "../kinds/form.ts";
 import { refuseBoth } from "../kinds/parameters.ts";
+import { inUnit } from "../kinds/units.ts";
 import { principalDirections, rankOf } from "./low-rank.ts";
 
 /** A group of layers' keys, or values: what each token is in the basis that they share. */
@@ -35,20 +36,23 @@ export const xkv = formPolicy({
     "them. What is generated is held in rows.",
   source: "Chang et al. 2025, xKV: Cross-Layer SVD for KV-Cache Compression",
   parameters: z.object({
-    layers: z.int().min(1).default(4).describe("adjacent layers of a group"),
+    layers: inUnit("layers", z.int().min(1).default(4).describe("adjacent layers of a group")),
     ratio: z
       .number()
       .min(0)
       .lt(1)
       .optional()
       .describe(`share of a token's numbers in a group's keys that goes, ${RATIO} where no rank is given`),
-    rank: z
-      .int()
-      .min(1)
-      .optional()
-      .describe(
-        "numbers that a token's keys of a group become, instead of a ratio; its values become 1.5 times as many",
-      ),
+    rank: inUnit(
+      "ranks",
+      z
+        .int()
+        .min(1)
+        .optional()
+        .describe(
+          "numbers that a token's keys of a group become, instead of a ratio; its values become 1.5 times as many",
+        ),
+    ),
   }),
   // A group holds (1 - ratio) of its keys and 1.5 times as much of its values.
   at: (budget) => (budget < 1 ? { ratio: Math.max(0, 1 - (2 * budget) / (1 + VALUES)) } : undefined),

@@ -2,10 +2,13 @@ import { z } from "zod";
 import { fileParameter } from "../../../common/definitions/parameters.ts";
 import { HeadscopeError } from "../../../common/errors.ts";
 import { maskFromScores } from "../../../common/heads/mask.ts";
+import { kvTable, mainMetric } from "../../../common/heads/metric.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../common/heads/window.ts";
+import { counted } from "../../../common/text.ts";
 import { readMask, readScores } from "../../../heads/files.ts";
 import type { HeadChoice, HeadPolicy } from "../kinds/heads.ts";
 import { halfToEven } from "../kinds/parameters.ts";
+import { inUnit } from "../kinds/units.ts";
 import { momentsOfHeads, onceOrSliding } from "./moments.ts";
 
 const parameters = z.object({
@@ -14,8 +17,14 @@ const parameters = z.object({
   metric: z.string().optional().describe("metric of the score file, default its main one"),
   ratio: z.number().min(0).max(1).optional().describe("share of the KV heads that stream: those of the lowest gates"),
   threshold: z.number().optional().describe("gate from which on a head keeps everything, instead of a ratio"),
-  sinks: z.int().min(0).optional().describe(`first tokens of streaming heads, ${DEFAULT_SINK} with gates`),
-  recent: z.int().min(1).optional().describe(`last tokens of streaming heads, ${DEFAULT_RECENT} with gates`),
+  sinks: inUnit(
+    "tokens",
+    z.int().min(0).optional().describe(`first tokens of streaming heads, ${DEFAULT_SINK} with gates`),
+  ),
+  recent: inUnit(
+    "tokens",
+    z.int().min(1).optional().describe(`last tokens of streaming heads, ${DEFAULT_RECENT} with gates`),
+  ),
   ...momentsOfHeads,
 });
 type Parameters = z.output<typeof parameters>;
@@ -56,7 +65,23 @@ async function maskOf({ mask, gates, metric, ratio, threshold, sinks, recent }: 
   const window = { sink: sinks ?? DEFAULT_SINK, recent: recent ?? DEFAULT_RECENT };
   if ((ratio === undefined) === (threshold === undefined))
     throw refuse("with gates needs either a ratio or a threshold", "give one of them", ["ratio", "threshold"]);
+  if (threshold !== undefined) checkThreshold(threshold, kvTable(scores, mainMetric(scores, metric)).flat());
   const { layers, kvHeads } = scores.model;
   const top = ratio === undefined ? undefined : layers * kvHeads - halfToEven(layers * kvHeads * ratio);
   return maskFromScores(scores, { top, threshold, metric, scoresFile: gates, ...window });
+}
+
+/** @throws HeadscopeError (usage) for a threshold on one side of all gates, which tells no head from another */
+function checkThreshold(threshold: number, gates: readonly number[]): void {
+  const [lowest, highest] = [Math.min(...gates), Math.max(...gates)];
+  if (threshold > lowest && threshold <= highest) return;
+  const streams = threshold > highest;
+  throw new HeadscopeError(
+    "usage",
+    `the threshold ${threshold} of duo-attention has all of ${counted(gates.length, "KV head")} ${streams ? "stream" : "keep everything"}: their gates go from ${lowest} to ${highest}`,
+    {
+      remedy: `give a threshold between these, or ratio=${streams ? "1, where all are to stream" : "0, which is full attention"}`,
+      field: "threshold",
+    },
+  );
 }

@@ -7,6 +7,7 @@ import { checkModel } from "../../../common/heads/model.ts";
 import type { HeadScores } from "../../../common/heads/scores.ts";
 import { choose } from "../../../common/heads/select.ts";
 import type { HeadPolicy } from "../kinds/heads.ts";
+import { inUnit } from "../kinds/units.ts";
 import { neededScores, probeCommand } from "./score-file.ts";
 
 /** Probes of both kinds of heads, each with a metric of its name. */
@@ -31,14 +32,17 @@ const parameters = z.object({
     .max(1)
     .default(0.01)
     .describe("share that keeps everything for its echo score; at least one head"),
-  sinks: z.int().min(0).default(4).describe("first tokens of the other heads"),
-  least: z
-    .int()
-    .min(1)
-    .optional()
-    .describe(
-      "fewest last tokens of the other heads; a 32nd of the model's context unless told otherwise, as 4,000 is of 128k tokens",
-    ),
+  sinks: inUnit("tokens", z.int().min(0).default(4).describe("first tokens of the other heads")),
+  least: inUnit(
+    "tokens",
+    z
+      .int()
+      .min(1)
+      .optional()
+      .describe(
+        "fewest last tokens of the other heads; a 32nd of the model's context unless told otherwise, as 4,000 is of 128k tokens",
+      ),
+  ),
   part: z.number().gt(0).max(1).default(0.2).describe("share of the prompt that is their window, where that is more"),
   compensation: z
     .boolean()

@@ -3,6 +3,7 @@ import { maskFromScores } from "../../../common/heads/mask.ts";
 import { DEFAULT_RECENT, DEFAULT_SINK } from "../../../common/heads/window.ts";
 import type { HeadPolicy } from "../kinds/heads.ts";
 import { halfToEven } from "../kinds/parameters.ts";
+import { inUnit } from "../kinds/units.ts";
 import { momentsOfHeads, onceOrSliding } from "./moments.ts";
 import { neededScores, scoresParameter } from "./score-file.ts";
 
@@ -15,8 +16,8 @@ const parameters = z.object({
     .max(1)
     .default(0.5)
     .describe("share of the KV heads that stream: those of the lowest scores"),
-  sinks: z.int().min(0).default(DEFAULT_SINK).describe("first tokens of streaming heads"),
-  recent: z.int().min(1).default(DEFAULT_RECENT).describe("last tokens of streaming heads"),
+  sinks: inUnit("tokens", z.int().min(0).default(DEFAULT_SINK).describe("first tokens of streaming heads")),
+  recent: inUnit("tokens", z.int().min(1).default(DEFAULT_RECENT).describe("last tokens of streaming heads")),
   ...momentsOfHeads,
 });
 

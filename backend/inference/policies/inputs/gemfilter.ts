@@ -1,9 +1,9 @@
 import { z } from "zod";
-import { HeadscopeError } from "../../../common/errors.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { patternOf } from "../attention.ts";
 import type { FilterPolicy } from "../kinds/inputs.ts";
 import { budgetParameters } from "../kinds/parameters.ts";
+import { inUnit } from "../kinds/units.ts";
 
 /** The paper's layer, of a model of 32. */
 const LAYER = 13 / 32;
@@ -11,13 +11,16 @@ const LAYER = 13 / 32;
 const parameters = z.object({
   ...budgetParameters,
   budget: budgetParameters.budget.describe("tokens of the prompt that the whole model reads, instead of a ratio"),
-  layer: z
-    .int()
-    .min(1)
-    .optional()
-    .describe(
-      "number of first layers that read the whole prompt, of which the last chooses; 13 of 32 unless told otherwise",
-    ),
+  layer: inUnit(
+    "layers",
+    z
+      .int()
+      .min(1)
+      .optional()
+      .describe(
+        "number of first layers that read the whole prompt, of which the last chooses; 13 of 32 unless told otherwise",
+      ),
+  ),
 });
 
 /** Tokens that the first layers find for the whole model. */
@@ -31,14 +34,7 @@ export const gemfilter: FilterPolicy<typeof parameters> = {
     "Shi et al. 2024, Discovering the Gems in Early Layers: Accelerating Long-Context LLMs with 1000x Input Token Reduction",
   chooses: "inputs",
   parameters,
-  layers({ layer }, layers) {
-    if (layer === undefined) return Math.max(1, Math.round(LAYER * layers));
-    if (layer <= layers) return layer;
-    throw new HeadscopeError("usage", `gemfilter can't choose in layer ${layer} of ${layers}`, {
-      remedy: `give 1 to ${layers}`,
-      field: "layer",
-    });
-  },
+  layers: ({ layer }, layers) => layer ?? Math.max(1, Math.round(LAYER * layers)),
   choose(view, count) {
     const { held } = view;
     const votes = tf.reshape(tf.sum(patternOf(view), 0), [held]); // of the last token, over all heads

@@ -6,6 +6,7 @@ import { patternOf } from "../attention.ts";
 import { shareOrTokens } from "../budget.ts";
 import type { PruningPolicy } from "../kinds/inputs.ts";
 import { budgetParameters, refuseBoth, share } from "../kinds/parameters.ts";
+import { inUnit } from "../kinds/units.ts";
 
 /** Depths at which tokens are left out, unless told otherwise. */
 const DEPTHS = [1 / 4, 1 / 2, 3 / 4];
@@ -15,13 +16,16 @@ const parameters = z.object({
     `share of the tokens that the last layers leave out, the same part at each stage; ${RATIO} where nothing else is given`,
   ),
   budget: budgetParameters.budget.describe("tokens of the prompt that the last layers read, instead of a ratio"),
-  layers: z
-    .array(z.int().min(1))
-    .min(1)
-    .optional()
-    .describe(
-      "numbers of first layers behind which tokens are left out; a quarter, a half and three quarters of all unless told",
-    ),
+  layers: inUnit(
+    "layers",
+    z
+      .array(z.int().min(1))
+      .min(1)
+      .optional()
+      .describe(
+        "numbers of first layers behind which tokens are left out; a quarter, a half and three quarters of all unless told",
+      ),
+  ),
   percentiles: z
     .array(z.number().min(0).max(100))
     .min(1)

@@ -3,6 +3,7 @@ import type { z } from "zod";
 import type { CacheForm } from "../../../models/cache/forms/form.ts";
 import type { ModelConfig } from "../../../models/config.ts";
 import type { Model } from "../../../models/model.ts";
+import type { ModelDescription } from "../../../models/sources/source.ts";
 import type { PolicyDefinition } from "./definition.ts";
 import type { Stretch } from "./reads.ts";
 import type { LayerView } from "./tokens.ts";
@@ -49,6 +50,10 @@ export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyD
   readonly chooses: "form";
   /** Insists on parameters that go together, before a model is loaded. @throws HeadscopeError (usage) */
   check?(params: z.output<S>): void;
+  /** Reads what it needs, before a model is loaded; `suits` and `form` get it. */
+  prepare?(params: z.output<S>): Promise<unknown>;
+  /** Insists that this suits a model. @throws HeadscopeError */
+  suits?(model: ModelDescription, params: z.output<S>, prepared: unknown): void;
   /**
    * Begins to hold the keys and values of a prompt that was read in another form, into which they go group after group, others having
    * their turn between; new tokens' lie in rows as ever.
@@ -66,7 +71,7 @@ export interface FormPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyD
   /** Channels that each key of the prompt is held in then: as many as `channels` names where the others are freed, all where they are held as zeros. */
   keyChannels?(config: ModelConfig, params: z.output<S>): number;
   /** Codes that whole pages are put into, behind the recent tokens: at the end of the prompt, and as new tokens come. */
-  form?(params: z.output<S>): CacheForm;
+  form?(params: z.output<S>, prepared: unknown): CacheForm;
   /** The size of a prompt in this form, told without a run; default: nobody knows it. */
   sizeOf?(prompt: PromptShape, params: z.output<S>): FormSize;
 }

@@ -6,7 +6,7 @@ import type { LayerView } from "./tokens.ts";
 /** A policy that chooses, once, the tokens of a prompt that go through the whole model. */
 export interface FilterPolicy<S extends z.ZodObject = z.ZodObject> extends PolicyDefinition<S> {
   readonly chooses: "inputs";
-  /** First layers that read the whole prompt once. @param layers of the model @throws HeadscopeError (usage) for more than there are */
+  /** First layers that read the whole prompt once. @param layers of the model */
   layers(params: z.output<S>, layers: number): number;
   /**
    * The tokens that the whole model then reads, at positions from 0 on; the last is among them. Runs in a tidy.

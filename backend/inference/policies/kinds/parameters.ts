@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { HeadscopeError } from "../../../common/errors.ts";
 import { RATIO } from "../../../common/words.ts";
+import { inUnit } from "./units.ts";
 
 /** Moments from which on tokens go: once at the end of the prompt, or there and after every new token too. */
 export const MOMENTS = ["prefill", "decode"] as const;
@@ -15,7 +16,7 @@ export const budgetParameters = {
     .lt(1)
     .optional()
     .describe(`share of the prompt's tokens that goes, ${RATIO} where no budget is given`),
-  budget: z.int().min(1).optional().describe("tokens that each KV head keeps, instead of a ratio"),
+  budget: inUnit("tokens", z.int().min(1).optional().describe("tokens that each KV head keeps, instead of a ratio")),
 };
 
 /** Parameters of a policy that keeps as many tokens in each KV head. */
@@ -43,19 +44,25 @@ export const readParameters = {
     .lt(1)
     .optional()
     .describe(`share of the keys held that a new token does not read, ${RATIO} where no budget is given`),
-  budget: z.int().min(1).optional().describe("keys that a new token reads in each KV head, instead of a ratio"),
-  dense: z.int().min(0).default(0).describe("first layers in which everything is read"),
+  budget: inUnit(
+    "tokens",
+    z.int().min(1).optional().describe("keys that a new token reads in each KV head, instead of a ratio"),
+  ),
+  dense: inUnit("layers", z.int().min(0).default(0).describe("first layers in which everything is read")),
 };
 
 /** The number of last tokens that a policy for the form leaves as they are. */
 export const recentParameter = {
-  recent: z
-    .int()
-    .min(0)
-    .default(128)
-    .describe(
-      "last tokens that stay as they are, at least: pages of 128 tokens are put into codes once they are whole",
-    ),
+  recent: inUnit(
+    "tokens",
+    z
+      .int()
+      .min(0)
+      .default(128)
+      .describe(
+        "last tokens that stay as they are, at least: pages of 128 tokens are put into codes once they are whole",
+      ),
+  ),
 };
 
 /** The numbers that share a scale in a policy for the form. */
@@ -67,7 +74,9 @@ export const groupParameter = {
 };
 
 /** The number of first tokens that always stay. */
-export const sinksParameter = { sinks: z.int().min(0).default(4).describe("first tokens that always stay") };
+export const sinksParameter = {
+  sinks: inUnit("tokens", z.int().min(0).default(4).describe("first tokens that always stay")),
+};
 
 /** The part that the joint itself reads of the parameters of a policy that chooses tokens. */
 export interface Budget {

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
+import { inUnit } from "../kinds/units.ts";
 
 /** Queries of a prompt, cut into squares. */
 export interface SquareGrid {
@@ -143,9 +144,8 @@ export function inShape(squares: Squares, { sinks, local }: { sinks: number; loc
 
 /** The parameter of policies whose own choice may miss what few last queries look for. */
 export const questionParameter = {
-  question: z
-    .int()
-    .min(0)
-    .default(64)
-    .describe("last tokens of the prompt, such as its question, which read everything"),
+  question: inUnit(
+    "tokens",
+    z.int().min(0).default(64).describe("last tokens of the prompt, such as its question, which read everything"),
+  ),
 };

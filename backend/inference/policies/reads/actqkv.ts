@@ -3,6 +3,7 @@ import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { halfToEven, readParameters } from "../kinds/parameters.ts";
 import { type ReadView, readPolicy } from "../kinds/reads.ts";
+import { inUnit } from "../kinds/units.ts";
 import { placesOf, stretchesOf } from "../work/stretches.ts";
 import { grouped, scoresOver } from "./attention-over.ts";
 
@@ -32,7 +33,7 @@ export const actqkv = readPolicy({
     "Xiao et al. 2025, ActQKV: Activation-aware Probe-Query, Effective Key-Value Retrieval for Long-Context Inference",
   parameters: z.object({
     ...readParameters,
-    block: z.int().min(1).default(32).describe("keys of a block"),
+    block: inUnit("tokens", z.int().min(1).default(32).describe("keys of a block")),
   }),
   inPrompt: "chooses",
   least: ({ block }) => block,

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { readParameters } from "../kinds/parameters.ts";
 import { readPolicy } from "../kinds/reads.ts";
+import { inUnit } from "../kinds/units.ts";
 import { placesOf, stretchesOf } from "../work/stretches.ts";
 
 /** Bounds of the keys of whole pages [KV heads, pages, 2 d_head]: in each channel the most, then the least; undefined of none. */
@@ -26,7 +27,7 @@ export const quest = readPolicy({
   parameters: z.object({
     ...readParameters,
     dense: readParameters.dense.default(2),
-    page: z.int().min(1).default(16).describe("keys of a page"),
+    page: inUnit("tokens", z.int().min(1).default(16).describe("keys of a page")),
   }),
   least: ({ page }) => LEAST * page,
   // The page of the token itself is read anyway: bounds are needed of those before it.

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { readParameters } from "../kinds/parameters.ts";
 import { type ReadView, readPolicy } from "../kinds/reads.ts";
+import { inUnit } from "../kinds/units.ts";
 import { placesOf, single, stretchesOf } from "../work/stretches.ts";
 import { grouped, scoresOver } from "./attention-over.ts";
 
@@ -26,7 +27,7 @@ export const recycledAttention = readPolicy({
   source: "Xu et al. 2024, Recycled Attention: Efficient Inference for Long-Context Language Models",
   parameters: z.object({
     ...readParameters,
-    stride: z.int().min(1).default(50).describe("new tokens of which the first reads everything"),
+    stride: inUnit("tokens", z.int().min(1).default(50).describe("new tokens of which the first reads everything")),
   }),
   learn(view: ReadView, before: FullStep | undefined, { stride }): FullStep {
     if (before && before.age + 1 < stride) return { ...before, age: before.age + 1 };

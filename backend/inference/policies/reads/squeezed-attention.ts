@@ -5,6 +5,7 @@ import { tf } from "../../../runtime/tf.ts";
 import { UNSEEN } from "../attention.ts";
 import { readParameters } from "../kinds/parameters.ts";
 import { type ReadView, readPolicy, type Stretch } from "../kinds/reads.ts";
+import { inUnit } from "../kinds/units.ts";
 import { stretchesOf } from "../work/stretches.ts";
 import { scoresOver } from "./attention-over.ts";
 import { type Clusters, cluster, type Rounds } from "./clusters.ts";
@@ -41,7 +42,7 @@ export const squeezedAttention = readPolicy({
   parameters: z.object({
     ...readParameters,
     clusters: z.number().gt(0).max(1).default(0.05).describe("clusters of each KV head as a share of its keys"),
-    window: z.int().min(1).default(32).describe("last queries by which the threshold is set"),
+    window: inUnit("tokens", z.int().min(1).default(32).describe("last queries by which the threshold is set")),
     iterations: z.int().min(1).default(10).describe("most rounds in which keys change their cluster"),
     levels: z
       .literal([1, 2])

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
 import { readParameters } from "../kinds/parameters.ts";
 import { type ReadView, readPolicy, type Stretch } from "../kinds/reads.ts";
+import { inUnit } from "../kinds/units.ts";
 import { placesOf, single, stretchesOf } from "../work/stretches.ts";
 import { meanQuery, scoresOver } from "./attention-over.ts";
 
@@ -31,8 +32,11 @@ export const tokenSelect = readPolicy({
   source: "Wu et al. 2024, TokenSelect: Efficient Long-Context Inference via Dynamic Token-Level KV Cache Selection",
   parameters: z.object({
     ...readParameters,
-    sinks: z.int().min(0).default(16).describe("first tokens that are always read"),
-    recent: z.int().min(1).default(64).describe("last tokens that are always read, the new one among them"),
+    sinks: inUnit("tokens", z.int().min(0).default(16).describe("first tokens that are always read")),
+    recent: inUnit(
+      "tokens",
+      z.int().min(1).default(64).describe("last tokens that are always read, the new one among them"),
+    ),
     similarity: z.number().min(-1).max(1).default(0.9).describe("cosine of queries above which a choice stays"),
   }),
   inPrompt: "chooses",

@@ -7,6 +7,7 @@ import { tf } from "../../../runtime/tf.ts";
 import { groupMean, withFirst } from "../attention.ts";
 import { evenParameters, sinksParameter } from "../kinds/parameters.ts";
 import { type LayerView, tokenPolicy } from "../kinds/tokens.ts";
+import { inUnit } from "../kinds/units.ts";
 
 /** The attention to expect from queries that are yet to come. */
 export const expectedAttention = tokenPolicy({
@@ -20,7 +21,10 @@ export const expectedAttention = tokenPolicy({
   parameters: z.object({
     ...evenParameters,
     ...sinksParameter,
-    future: z.int().min(1).default(512).describe("positions to come over which the rotation is averaged"),
+    future: inUnit(
+      "tokens",
+      z.int().min(1).default(512).describe("positions to come over which the rotation is averaged"),
+    ),
   }),
   least: ({ sinks }) => sinks + 1,
   queries: () => ({ of: "all", unrotated: true }),

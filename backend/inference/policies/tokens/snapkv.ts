@@ -4,16 +4,23 @@ import { tf } from "../../../runtime/tf.ts";
 import { groupMean, patternOf, withLast } from "../attention.ts";
 import { evenParameters } from "../kinds/parameters.ts";
 import { type LayerView, tokenPolicy } from "../kinds/tokens.ts";
+import { inUnit } from "../kinds/units.ts";
 
 /** Parameters of the scores of SnapKV. */
 export const windowParameters = {
-  window: z.int().min(1).default(64).describe("last tokens of the prompt whose attention chooses; they stay"),
-  kernel: z
-    .int()
-    .min(1)
-    .refine((kernel) => kernel % 2 === 1, "give an odd number")
-    .default(5)
-    .describe("neighbouring keys that share their scores, an odd number"),
+  window: inUnit(
+    "tokens",
+    z.int().min(1).default(64).describe("last tokens of the prompt whose attention chooses; they stay"),
+  ),
+  kernel: inUnit(
+    "tokens",
+    z
+      .int()
+      .min(1)
+      .refine((kernel) => kernel % 2 === 1, "give an odd number")
+      .default(5)
+      .describe("neighbouring keys that share their scores, an odd number"),
+  ),
 };
 
 /** Keys that the prompt's last tokens attend to. */

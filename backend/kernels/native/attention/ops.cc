@@ -4,11 +4,12 @@
 #include <cstring>
 #include <utility>
 
-#include "attention.h"
 #include "../tables.h"
 
 namespace hs {
 namespace {
+
+constexpr int64_t MOST_COLUMNS = 1 << 20;
 
 /** keys and values [tokens, KV heads, width], layer, slots [layers, tokens, KV heads, 2] -> a number that says that they are written. */
 struct CacheWrite {
@@ -50,8 +51,6 @@ struct CacheRead {
   }
 };
 
-constexpr int64_t MOST_COLUMNS = 1 << 20;
-
 /** q [queries, heads, width], positions [sequences, tokens], layer, lists [layers, sequences, KV heads, 5], spans [n, 4], sinks, blocks, after -> z, pattern. */
 struct Attend {
   float scale, cap;
@@ -82,15 +81,12 @@ struct Attend {
                    "blocks are " + text(blocks.dims) + ", not " + text({heads, wanted.down, wanted.across}) + " or of 1 for all heads"))
         return;
     }
-    const int64_t columns = wantsPattern && !none ? patternColumns(call) : 0;
-    if (!c.check(columns <= MOST_COLUMNS, "a pattern has at most 1,048,576 columns, one for each position")) return;
     float* z = c.output<float>(0, TF_FLOAT, q.dims);
-    float* pattern = c.output<float>(1, TF_FLOAT, {columns ? q.dims[0] : 0, columns ? heads : 0, columns});
+    float* pattern = wantsPattern && !none ? patternOutput(c, 1, call) : (c.output<float>(1, TF_FLOAT, {0, 0, 0}), nullptr);
     if (!c.ok() || q.count == 0) return;
-    if (columns) std::fill(pattern, pattern + q.dims[0] * heads * columns, 0.f);
     Team& team = Team::get();
     const auto lease = team.lease();
-    attend(team, call, held, {z, columns ? pattern : nullptr});
+    attend(team, call, held, {z, pattern});
   }
 };
 
@@ -310,6 +306,14 @@ napi_value freeRotation(napi_env env, napi_callback_info info) {
 napi_value pageBytes(napi_env env, napi_callback_info) { return numberOf(env, Pages::get().bytes()); }
 
 }  // namespace
+
+float* patternOutput(Call& c, int number, const AttentionCall& call) {
+  const int64_t tokens = call.sequences * call.tokens, columns = patternColumns(call);
+  if (!c.check(columns <= MOST_COLUMNS, "a pattern has at most 1,048,576 columns, one for each position")) return nullptr;
+  float* pattern = c.output<float>(number, TF_FLOAT, {tokens, call.heads, columns});
+  if (pattern) std::fill(pattern, pattern + tokens * call.heads * columns, 0.f);
+  return pattern;
+}
 
 void registerAttention(TF_Status* status) {
   registerOp<CacheWrite>(

@@ -1,6 +1,6 @@
 #include "ops.h"
 
-#include "../attention/attention.h"
+#include "../attention/ops.h"
 #include "../tables.h"
 #include "../weights.h"
 #include "block.h"
@@ -37,15 +37,20 @@ struct Memory {
   }
 };
 
-/** A block for tokens whose keys and values go to slots and who attend over places. What `has` has no bit for is not read. */
+/**
+ * A block for tokens whose keys and values go to slots and who attend over places. What `has` has no bit for is not read; of `looks` 1 the
+ * pattern is a second output.
+ */
 struct BlockOp {
   BlockShape shape{};
   Format formats[MATRICES];
   TF_DataType types[MATRICES];
   float scale, cap;
   int64_t has;
+  bool wantsPattern;
 
-  explicit BlockOp(Attributes& a) : scale(a.real("scale")), cap(a.real("cap")), has(a.whole("has")) {
+  explicit BlockOp(Attributes& a)
+      : scale(a.real("scale")), cap(a.real("cap")), has(a.whole("has")), wantsPattern(a.within("looks", 0, 1) == 1) {
     int64_t n[ALL_SIZES] = {}, codes[MATRICES] = {};
     a.wholes("sizes", n, ALL_SIZES);
     a.wholes("formats", codes, MATRICES);
@@ -81,12 +86,13 @@ struct BlockOp {
     const Slot* ownSlots = ofLayer<Slot>(c, slots, layer);
     if (!c.check(positions.count == tokens, "positions are not one for every token")) return;
     float* out = c.output<float>(0, TF_FLOAT, x.dims);
-    if (!c.ok() || tokens == 0) return;
     AttentionCall call{sequences, positions.dims[1], s.heads, s.kvHeads, s.width, scale, cap, nullptr, positions.as<int32_t>(),
                        ownLists, spans.as<Span>(), spans.dims[0], nullptr};
     Held held;
-    const std::string wrongPlaces = faultOf(call, held);
+    const std::string wrongPlaces = c.ok() && tokens > 0 ? faultOf(call, held) : "";
     if (!c.check(wrongPlaces.empty(), wrongPlaces)) return;
+    float* pattern = wantsPattern ? patternOutput(c, 1, call) : nullptr;
+    if (!c.ok() || tokens == 0) return;
     Team& team = Team::get();
     const auto lease = team.lease();
     Memory& memory = Memory::get();
@@ -94,7 +100,7 @@ struct BlockOp {
       const std::string wrongSlots = writeRows(team, {tokens, s.kvHeads, s.width, k, v, ownSlots});
       if (!c.check(wrongSlots.empty(), wrongSlots)) return false;
       call.q = q;
-      attend(team, call, held, {z, nullptr});
+      attend(team, call, held, {z, pattern});
       return true;
     }, out);
   }
@@ -132,8 +138,8 @@ struct BlockOp {
 void registerBlock(TF_Status* status) {
   registerOp<BlockOp>({"HsBlock",
                        {INPUTS, INPUTS + ALL_INPUTS},
-                       {"y: float"},
-                       {"sizes: list(int)", "formats: list(int)", "has: int", "eps: float", "scale: float", "cap: float",
+                       {"y: float", "pattern: looks * float"},
+                       {"looks: int >= 0", "sizes: list(int)", "formats: list(int)", "has: int", "eps: float", "scale: float", "cap: float",
                         "T_qkv: {float, uint8}", "T_o: {float, uint8}", "T_in: {float, uint8}", "T_out: {float, uint8}"},
                        firstShape<2>,
                        true},

@@ -1,7 +1,7 @@
 import { type Coding, MINIFLOATS, type MinifloatName } from "../../../kernels/coding.ts";
 import { MOST_WIDTH } from "../../../kernels/pages.ts";
 import type { ModelConfig } from "../../config.ts";
-import { learnLevels, outliersOf, type SampledPage } from "./kvquant.ts";
+import { type LayerLevels, learnLevels, outliersOf, type SampledPage } from "./kvquant.ts";
 import { keyRotation } from "./rotation.ts";
 
 /** Last tokens that stay as they come, at least: only whole pages before them are put into codes. */
@@ -31,6 +31,8 @@ export interface KvquantForm extends Recent {
   readonly kind: "kvquant";
   readonly bits: 2 | 3 | 4;
   readonly outliers: number;
+  /** By layer, levels that were learned before [2^bits]; default those of the first pages. */
+  readonly levels?: readonly { readonly keys: readonly number[]; readonly values: readonly number[] }[] | undefined;
 }
 
 /** A way to hold keys and values behind the recent tokens: pages of codes. Plain data. */
@@ -72,7 +74,10 @@ export class FormCodings {
       return { codes, keyGroup: group, valueGroup: Math.min(group, MOST_WIDTH), halfScales: floats ? NO_HALVES : true };
     }
     const rotation = keyRotation(this.#config, layer);
-    this.#learned[layer] ??= learnLevels(sample(), { ...form, turns: rotation?.turns });
+    const { bits, outliers, levels } = form;
+    this.#learned[layer] ??= levels
+      ? { keys: Float32Array.from(levels[layer]!.keys), values: Float32Array.from(levels[layer]!.values) }
+      : learnLevels(sample(), { bits, outliers, turns: rotation?.turns });
     const firstRows = page.number === 0 ? 1 : 0;
     const width = this.#config.d_head;
     return {
@@ -85,12 +90,6 @@ export class FormCodings {
       ...(rotation ? { rotation: rotation.kernels } : {}),
     };
   }
-}
-
-/** Levels of a layer's keys and values [2^bits]. */
-interface LayerLevels {
-  readonly keys: Float32Array;
-  readonly values: Float32Array;
 }
 
 /** A form in a few words. */

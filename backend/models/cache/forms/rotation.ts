@@ -52,6 +52,15 @@ function turnsOf(config: ModelConfig, local: boolean): Turns {
   return { rotary, numbers };
 }
 
+/** Gradients with respect to keys after the rotation, in place as those before it. @param gradients [rows, width] */
+export function gradientsBefore(gradients: Float32Array, positions: ArrayLike<number>, turns: Turns): void {
+  turnBack(gradients, positions, turns);
+  const stretch = turns.numbers[0]! ** 2; // the cosine of no angle is what all are stretched by
+  if (stretch === 1) return;
+  const width = gradients.length / positions.length;
+  for (let i = 0; i < gradients.length; i++) if (i % width < turns.rotary) gradients[i]! *= stretch;
+}
+
 /** Turns keys back to what they were before the rotation, in place. @param keys [rows, width] @param positions of the rows */
 export function turnBack(keys: Float32Array, positions: ArrayLike<number>, { rotary, numbers }: Turns): void {
   const [half, width] = [rotary / 2, keys.length / positions.length];

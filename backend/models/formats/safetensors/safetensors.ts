@@ -101,40 +101,63 @@ function parseHeader(path: string, text: string): Record<string, unknown> {
   return header;
 }
 
-/**
- * Reads and checks the header of an open safetensors file.
- * @throws HeadscopeError "corrupt", naming file, tensor, expected and found
- */
-export async function readSafetensorsHeader(
-  source: ByteSource,
-): Promise<{ metadata: Record<string, string>; tensors: Map<string, SafetensorsEntry> }> {
-  const { path, size } = source;
+/** A header's bytes and what is known of its file. */
+interface HeaderBytes {
+  readonly path: string;
+  /** Bytes of the file. */
+  readonly size: number;
+  readonly header: Uint8Array;
+}
+
+/** Header of a safetensors file, read before its tensors. */
+export interface SafetensorsHeader {
+  metadata: Record<string, string>;
+  tensors: Map<string, SafetensorsEntry>;
+}
+
+/** Bytes of a header, from the first eight of its file. @throws HeadscopeError `corrupt` where it can't have so many */
+export function safetensorsHeaderBytes(path: string, size: number, start: Uint8Array): number {
   if (size < 10) throw corrupt(path, `a safetensors file has 10 bytes or more, found ${size}`);
-  const start = await source.read(0, 8);
-  const length = Number(new DataView(start.buffer).getBigUint64(0, true));
+  const length = Number(new DataView(start.buffer, start.byteOffset).getBigUint64(0, true));
   if (length > size - 8 || length > LONGEST_HEADER) {
     const most = Math.min(size - 8, LONGEST_HEADER);
     throw corrupt(path, `its header claims ${length} bytes, and ${most} are the most there can be`);
   }
+  return length;
+}
+
+/** Checks a header that was read. @throws HeadscopeError `corrupt`, naming file, tensor, expected and found */
+export function parseSafetensorsHeader({ path, size, header }: HeaderBytes): SafetensorsHeader {
   let text: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await source.read(8, length));
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(header);
   } catch (cause) {
-    if (cause instanceof TypeError) throw corrupt(path, "its header is not UTF-8", cause);
-    throw cause;
+    throw corrupt(path, "its header is not UTF-8", cause);
   }
   const { __metadata__: strings = {}, ...entries } = parseHeader(path, text);
   if (!isObject(strings) || Object.values(strings).some((value) => typeof value !== "string")) {
     throw corrupt(path, "its __metadata__ holds something else than strings");
   }
+  const dataStart = 8 + header.length;
   const tensors = new Map(
     Object.entries(entries).map(([name, value]) => [
       name,
-      parseEntry(path, name, value, { dataStart: 8 + length, dataBytes: size - 8 - length }),
+      parseEntry(path, name, value, { dataStart, dataBytes: size - dataStart }),
     ]),
   );
-  checkTiling(path, tensors, 8 + length, size);
+  checkTiling(path, tensors, dataStart, size);
   return { metadata: strings as Record<string, string>, tensors };
+}
+
+/**
+ * Reads and checks the header of an open safetensors file.
+ * @throws HeadscopeError "corrupt", naming file, tensor, expected and found
+ */
+export async function readSafetensorsHeader(source: ByteSource): Promise<SafetensorsHeader> {
+  const { path, size } = source;
+  const start = size < 10 ? new Uint8Array(8) : await source.read(0, 8);
+  const length = safetensorsHeaderBytes(path, size, start);
+  return parseSafetensorsHeader({ path, size, header: await source.read(8, length) });
 }
 
 const isRead = (dtype: string): dtype is Dtype => Object.hasOwn(DTYPE_BYTES, dtype);
@@ -168,9 +191,6 @@ export function decodeTensor(dtype: Dtype, bytes: Uint8Array<ArrayBuffer>): Tens
       return bytes;
   }
 }
-
-/** Header of a safetensors file, read before its tensors. */
-export type SafetensorsHeader = Awaited<ReturnType<typeof readSafetensorsHeader>>;
 
 /**
  * Reads a whole safetensors file.

@@ -1,5 +1,5 @@
 import type { EvaluatedPoint, EvaluationEntry, PolicyEvaluation } from "../../../../backend/common/api/evaluations.ts";
-import { EVALUATION_COSTS, EVALUATION_MODES, isActive } from "../../../../backend/common/words.ts";
+import { EVALUATION_COSTS, EVALUATION_MEASURES, EVALUATION_MODES, isActive } from "../../../../backend/common/words.ts";
 import type { JobRequest, JobResults } from "../../../../backend/jobs/kinds/index.ts";
 import { get } from "../../api/client.ts";
 import { JobAction } from "../../state/action.svelte.ts";
@@ -22,6 +22,7 @@ export const evaluationParams = {
   /** The evaluation that is shown; "" for the newest of the model. */
   shown: urlParam("evaluation", text()),
   cost: urlParam("eval-cost", choice(EVALUATION_COSTS, "bytes")),
+  measure: urlParam("eval-measure", choice(EVALUATION_MEASURES, "score")),
   /** NaN for the shortest. */
   length: urlParam("eval-length", number(Number.NaN, { least: 1, whole: true })),
   /** Key of the point whose answers are shown; "" for none. */

@@ -1,8 +1,9 @@
 import type { EvaluatedPoint } from "../../../../backend/common/api/evaluations.ts";
-import { type TradeoffPoint, tradeoffs } from "../../../../backend/common/evaluation/figures.ts";
+import { MEASURE_AXES, type TradeoffPoint, tradeoffs } from "../../../../backend/common/evaluation/figures.ts";
 import { paretoFront } from "../../../../backend/common/evaluation/tradeoffs.ts";
+import { plotlyWhiskers } from "../../../../backend/common/figures/plotly.ts";
 import { counted } from "../../../../backend/common/text.ts";
-import type { EvaluationCost } from "../../../../backend/common/words.ts";
+import type { EvaluationCost, EvaluationMeasure } from "../../../../backend/common/words.ts";
 import { lineColour } from "../../colours.ts";
 import type { Table } from "../../components/card/files.ts";
 
@@ -31,21 +32,27 @@ const AXES: Readonly<Record<EvaluationCost, string>> = {
   decode: "of a new token (ms)",
 };
 
-/** Quality against a cost, a line a policy; the front is dashed, and the chosen point ringed. */
-export function tradeoffPlot(points: readonly EvaluatedPoint[], cost: EvaluationCost, chosen: string) {
-  const all = tradeoffs(points, cost);
+/** Quality against a cost, a line a policy with 95 % intervals; the front is dashed, and the chosen point ringed. */
+export function tradeoffPlot(
+  points: readonly EvaluatedPoint[],
+  { cost, measure, chosen }: { cost: EvaluationCost; measure: EvaluationMeasure; chosen: string },
+) {
+  const all = tradeoffs(points, cost, measure);
   const front = paretoFront(all);
   const labels = [...new Set(all.map(({ label }) => label))];
-  const hover = `%{text}<br>${cost === "bytes" ? "%{x:.1%} of the bytes" : "%{x:.1f} ms"}, score %{y:.2f}<extra></extra>`;
+  const hover = `%{text}<br>${cost === "bytes" ? "%{x:.1%} of the bytes" : "%{x:.1f} ms"}, ${measure} %{y:.2f}<extra></extra>`;
   const trace = (label: string, i: number) => {
     const own = all.filter((point) => point.label === label).toSorted((a, b) => a.cost - b.cost);
     const ringed = (point: TradeoffPoint): boolean => pointKey(point) === chosen;
+    const values = own.map(({ value }) => value);
+    const ranges = { low: own.map(({ low }) => low), high: own.map(({ high }) => high) };
     return {
       type: "scatter",
       mode: "lines+markers",
       name: label,
       x: own.map((point) => point.cost),
-      y: own.map(({ quality }) => quality),
+      y: values,
+      error_y: plotlyWhiskers(values, ranges, lineColour(i)),
       text: own.map(pointKey),
       customdata: own.map(pointKey),
       line: { color: lineColour(i), width: 1.5 },
@@ -64,14 +71,17 @@ export function tradeoffPlot(points: readonly EvaluatedPoint[], cost: Evaluation
         mode: "lines",
         name: "front",
         x: front.map((point) => point.cost),
-        y: front.map(({ quality }) => quality),
+        y: front.map(({ value }) => value),
         line: { color: lineColour(6), width: 1, dash: "dash" },
         hoverinfo: "skip",
       },
     ],
     layout: {
       xaxis: { title: { text: AXES[cost] }, rangemode: "tozero", ...(cost === "bytes" ? { tickformat: ".0%" } : {}) },
-      yaxis: { title: { text: "score" }, range: [-0.05, 1.05] },
+      yaxis: {
+        title: { text: MEASURE_AXES[measure] },
+        ...(measure === "score" ? { range: [-0.05, 1.05] } : { rangemode: "tozero" }),
+      },
       hovermode: "closest",
     },
   };

@@ -1,7 +1,11 @@
+import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { labelledPrompt } from "../../../../backend/circuits/vectors/cases.ts";
-import { classify, type Kernel } from "../../../../backend/circuits/vectors/classifiers.ts";
-import { linearProbe, wilson } from "../../../../backend/circuits/vectors/linear-probe.ts";
+import { classify, type Examples, outputsOf, ridge } from "../../../../backend/circuits/vectors/linear-fits.ts";
+import { linearProbe } from "../../../../backend/circuits/vectors/linear-probe.ts";
+import { logistic } from "../../../../backend/circuits/vectors/logistic.ts";
+import { matrixOf } from "../../../../backend/circuits/vectors/matrix.ts";
+import { wilson } from "../../../../backend/circuits/vectors/probe-layer.ts";
 import { Random } from "../../../../backend/common/random.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
@@ -14,15 +18,51 @@ beforeAll(async () => {
   model = randomModel(smallConfig());
 });
 
-/** Inner products of centred points. */
-function kernelOf(train: number[][], test: number[][]): Kernel {
+/** Points centred by the mean of those that are fitted. */
+function examplesOf(train: number[][], test: number[][]): Examples {
   const mean = train[0]!.map((_, d) => train.reduce((sum, x) => sum + x[d]!, 0) / train.length);
-  const centred = (points: number[][]): number[][] => points.map((x) => x.map((v, d) => v - mean[d]!));
-  const [own, other] = [centred(train), centred(test)];
-  const products = (a: number[][]): Float64Array =>
-    Float64Array.from(a.flatMap((x) => own.map((y) => x.reduce((sum, v, d) => sum + v * y[d]!, 0))));
-  return { train: products(own), test: products(other) };
+  const centred = (points: number[][]) => matrixOf(points.map((x) => x.map((v, d) => v - mean[d]!)));
+  return { train: centred(train), test: centred(test) };
 }
+
+interface Case {
+  l2: number;
+  train: number[][];
+  test: number[][];
+  targets: number[][];
+  labels: number[];
+  ridge: number[][];
+  probabilities: number[][];
+}
+const oracle = JSON.parse(readFileSync(new URL("../../../oracles/linear_probes.json", import.meta.url), "utf8")) as {
+  cases: Case[];
+};
+
+describe("fits", () => {
+  it.each(oracle.cases)(
+    "of ridge regression equal NumPy's to 1e-6 ($l2)",
+    ({ l2, train, test, targets, ridge: all }) => {
+      const [fit, again] = ridge(matrixOf(train), [matrixOf(targets), matrixOf(targets)], l2);
+      const { data } = outputsOf(fit!, matrixOf(test));
+      all.flat().forEach((value, i) => {
+        expect(Math.abs(data[i]! - value)).toBeLessThan(1e-6);
+      });
+      expect([...outputsOf(again!, matrixOf(test)).data]).toEqual([...data]);
+    },
+  );
+
+  it.each(oracle.cases)("of logistic regression equal scikit-learn's to 1e-4 ($l2)", (one) => {
+    const classes = one.probabilities[0]!.length;
+    const { data } = outputsOf(logistic(matrixOf(one.train), one.labels, classes, one.l2), matrixOf(one.test));
+    one.probabilities.forEach((expected, t) => {
+      const powers = [...data.subarray(t * classes, (t + 1) * classes)].map(Math.exp);
+      const sum = powers.reduce((a, b) => a + b);
+      expected.forEach((share, c) => {
+        expect(Math.abs(powers[c]! / sum - share)).toBeLessThan(1e-4);
+      });
+    });
+  });
+});
 
 describe("linear classifiers", () => {
   const random = new Random(3);
@@ -34,9 +74,9 @@ describe("linear classifiers", () => {
   it.each(["ridge", "logistic"] as const)(
     "%s tells three clouds apart, and as well with several labellings",
     (method) => {
-      const kernel = kernelOf(points, centres);
+      const examples = examplesOf(points, centres);
       const turned = labels.map((label) => (label + 1) % 3);
-      expect(classify(method, kernel, [labels, turned], 1)).toEqual([[0, 1, 2], [1, 2, 0]]); // biome-ignore format: one line
+      expect(classify(method, examples, [labels, turned], 1)).toEqual([[0, 1, 2], [1, 2, 0]]); // biome-ignore format: one line
     },
   );
 
@@ -46,9 +86,9 @@ describe("linear classifiers", () => {
       // On a line at -1 and 1 the border is 0 with as many of both; a thousandfold penalty leaves the frequent class.
       const line = [[-1], [-1], [1], [1]];
       const tested = Array.from({ length: 9 }, (_, i) => [-0.9 + 0.225 * i + 0.01]);
-      const [read] = classify(method, kernelOf(line, tested), [[0, 0, 1, 1]], 0.01);
+      const [read] = classify(method, examplesOf(line, tested), [[0, 0, 1, 1]], 0.01);
       expect(read).toEqual([0, 0, 0, 0, 1, 1, 1, 1, 1]);
-      const [rare] = classify(method, kernelOf([[-1], [-1], [-1], [1]], tested), [[0, 0, 0, 1]], 1000);
+      const [rare] = classify(method, examplesOf([[-1], [-1], [-1], [1]], tested), [[0, 0, 0, 1]], 1000);
       expect(rare).toEqual(new Array(9).fill(0));
     },
   );
@@ -67,17 +107,17 @@ describe("linear probes", () => {
       const before = tf.memory().numTensors;
       const found = await linearProbe(model, { examples, method, controls: 8 });
       expect(tf.memory().numTensors).toBe(before);
-      expect(found).toMatchObject({ classes: ["five", "nine"], train: 42, test: 18, chance: 0.5 });
+      expect(found).toMatchObject({ classes: ["five", "nine"], metric: "accuracy", train: 42, test: 18, chance: 0.5 });
       expect(found.layers.map(({ layer }) => layer)).toEqual([0, 1, 2]);
       const [first] = found.layers;
-      expect(first!.accuracy).toBeGreaterThan(0.8);
-      expect(first!.interval).toEqual(wilson(Math.round(18 * first!.accuracy), 18));
+      expect(first!.score).toBeGreaterThan(0.8);
+      expect(first!.interval).toEqual(wilson(Math.round(18 * first!.score), 18));
       expect(first!.control).toBeGreaterThan(0.25);
       expect(first!.control).toBeLessThan(0.75);
-      expect(first!.selectivity).toBeCloseTo(first!.accuracy - first!.control!, 10);
+      expect(first!.selectivity).toBeCloseTo(first!.score - first!.control!, 10);
       // The embeddings themselves are two points.
       const [embedded] = (await linearProbe(model, { examples, method, at: "hook_resid_pre", layers: [0] })).layers;
-      expect(embedded!.accuracy).toBe(1);
+      expect(embedded!.score).toBe(1);
     },
   );
 
@@ -86,11 +126,11 @@ describe("linear probes", () => {
     const moved = randomTokens(60, 9, 96).map((row, e) => ({ tokens: [e % 2 === 0 ? 5 : 9, ...row], label: String(e % 2) })); // biome-ignore format: one line
     const [before] = (await linearProbe(model, { examples: moved, at: "hook_resid_pre", layers: [0], controls: 0 }))
       .layers;
-    expect(before!.accuracy).toBeLessThan(0.85);
+    expect(before!.score).toBeLessThan(0.85);
     expect(before).not.toHaveProperty("control");
     const [there] = (await linearProbe(model, { examples: moved, at: "hook_resid_pre", layers: [0], position: 0 }))
       .layers;
-    expect(there!.accuracy).toBe(1);
+    expect(there!.score).toBe(1);
   });
 
   it.each([

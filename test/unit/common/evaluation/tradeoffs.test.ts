@@ -43,16 +43,47 @@ describe("figures of an evaluation", () => {
   ];
 
   it("take the mean over the tasks of a length", () => {
-    expect(tradeoffs(points, "bytes")).toEqual([
-      { label: "full", budget: null, cost: 1, quality: 0.75 },
-      { label: "knorm", budget: 0.25, cost: 0.25, quality: 0.5 },
+    expect(tradeoffs(points, "bytes")).toMatchObject([
+      { label: "full", budget: null, cost: 1, value: 0.75, quality: 0.75 },
+      { label: "knorm", budget: 0.25, cost: 0.25, value: 0.5, quality: 0.5 },
     ]);
   });
 
-  it("are one for each length and each cost that was measured", () => {
+  it("add up the tasks' intervals in squares: of means of independent numbers the variances add up", () => {
+    const [full] = tradeoffs(points, "bytes");
+    expect(full!.low).toBeCloseTo(0.75 - Math.hypot(1, 0.5) / 2, 12);
+    expect(full!.high).toBeCloseTo(0.75 + Math.hypot(0, 0.5) / 2, 12);
+  });
+
+  it("have no interval where a task has one case", () => {
+    const single = { ...evaluatedPoint({ task: "b" }), score: { value: 1, low: null, high: null } };
+    expect(tradeoffs([evaluatedPoint({ task: "a" }), single], "bytes")).toMatchObject([{ low: null, high: null }]);
+  });
+
+  it("of the loss hold the lower one better", () => {
+    const losses = [
+      evaluatedPoint({ loss: 0.5 }),
+      evaluatedPoint({ label: "knorm", budget: 0.5, loss: 2, bytes: 50 }),
+      evaluatedPoint({ label: "random", budget: 0.5, loss: 3, bytes: 50 }),
+    ];
+    expect(tradeoffs(losses, "bytes", "loss").map(({ value, quality }) => [value, quality])).toEqual([
+      [0.5, -0.5],
+      [2, -2],
+      [3, -3],
+    ]);
+    const figure = evaluationFigures(losses).find(({ name }) => name === "loss-bytes-512")!;
+    expect(figure.lines.map(({ name }) => name)).toEqual(["full", "knorm", "random", "front"]);
+    expect(figure.lines.at(-1)).toMatchObject({ x: [0.5, 1], y: [2, 0.5] });
+    expect(figure.lines[0]!.whiskers).toEqual({ low: [0.25], high: [1] });
+  });
+
+  it("are one for each length and each cost that was measured, and one of the loss", () => {
     const other = evaluatedPoint({ length: 2048, decodeMsPerToken: null });
     const names = evaluationFigures([...points, other]).map(({ name }) => name);
-    expect(names).toEqual(["bytes-512", "prefill-512", "decode-512", "bytes-2048", "prefill-2048"]);
+    expect(names).toEqual([
+      ...["bytes-512", "loss-bytes-512", "prefill-512", "decode-512"],
+      ...["bytes-2048", "loss-bytes-2048", "prefill-2048"],
+    ]);
   });
 
   it("have the front beside the policies", () => {

@@ -1,16 +1,19 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../../backend/common/heads/model.ts";
 import { createScores, writeScores } from "../../../../backend/heads/files.ts";
+import { writeGates } from "../../../../backend/heads/gate-files.ts";
 import { footprint } from "../../../../backend/inference/cost/footprint.ts";
-import { generate } from "../../../../backend/inference/generate.ts";
+import { generate, readPrefix } from "../../../../backend/inference/generate.ts";
 import type { Generation } from "../../../../backend/inference/generation.ts";
 import { choosePolicies, type PolicyChoice } from "../../../../backend/inference/policies/choice.ts";
 import { policies } from "../../../../backend/inference/policies/index.ts";
 import { MOMENTS } from "../../../../backend/inference/policies/kinds/parameters.ts";
+import type { TokenPolicy } from "../../../../backend/inference/policies/kinds/tokens.ts";
+import { kernelLibrary } from "../../../../backend/kernels/kernels.ts";
 import { PAGE } from "../../../../backend/models/cache/head-cache.ts";
 import { loadModel } from "../../../../backend/models/load.ts";
 import type { Model } from "../../../../backend/models/model.ts";
@@ -133,7 +136,65 @@ describe("bytes that are predicted are those that are allocated", () => {
   });
 });
 
+describe.skipIf(!ready)("the most bytes at a time that are predicted are those of the pages", () => {
+  const heads = join(folder, "heads.safetensors");
+  beforeAll(async () => {
+    const { n_layers, n_heads, n_key_value_heads, d_head } = model.config;
+    const drawn = (...shape: number[]) => ({
+      shape,
+      values: Float32Array.from({ length: shape[0]! * shape[1]! }, (_, i) => Math.sin(i)),
+    });
+    const tensors = Array.from({ length: n_layers }, (_, layer) => [
+      [`blocks.${layer}.fc1`, drawn(4, (n_heads + 2 * n_key_value_heads) * d_head)] as const,
+      [`blocks.${layer}.fc2`, drawn(n_key_value_heads, 4)] as const,
+    ]);
+    const about = { method: "locret", model: headModel(model), params: {}, seed: 0, step: 1, steps: 1, seconds: 0, curve: [] }; // biome-ignore format: one line
+    await writeGates(heads, { about, tensors: new Map(tensors.flat()) });
+  });
+
+  it.each([
+    [undefined, {}],
+    ["snapkv", { budget: 128 }],
+    ["locret", { budget: 128, stabilizers: 16, part: 64 }],
+    ["locret", { budget: 128, stabilizers: 16, part: 128 }],
+    ["locret", { budget: 128, stabilizers: 16, part: 300 }],
+  ])("by %s of %j", async (name, params) => {
+    const requests = name ? [{ name, params: { ...params, ...(name === "locret" && { heads }) } }] : [];
+    const library = kernelLibrary();
+    const before = library.pageBytes();
+    let peak = 0;
+    for (const name of ["makePage", "copyPage"] as const) {
+      const make = library[name] as (...args: number[]) => number;
+      vi.spyOn(library, name).mockImplementation((...args: unknown[]) => {
+        const page = make(...(args as number[]));
+        peak = Math.max(peak, library.pageBytes() - before);
+        return page;
+      });
+    }
+    const tokens = Array.from({ length: TOKENS }, (_, i) => 3 + ((i * 29) % 90));
+    const prefix = await readPrefix(model, { tokens, policies: requests });
+    prefix.dispose();
+    const { peakBytes } = footprint(await choosePolicies(requests), model.config, { ...SIZE, newTokens: 1 });
+    vi.restoreAllMocks();
+    // A page that grows is there twice for a moment.
+    expect(peak).toBeGreaterThanOrEqual(peakBytes);
+    expect(peak).toBeLessThanOrEqual(peakBytes + PAGE * ROW);
+  });
+});
+
 describe("attention of the prompt that is predicted is what is computed", () => {
+  it("is that of its parts by a policy that cuts behind each of them", () => {
+    const policy = { part: () => 64, name: "parted", chooses: "tokens" } as unknown as TokenPolicy;
+    const choice = { tokens: { policy, params: { budget: 100 } } };
+    // By query: all of the parts before, at most the budget, and of its own those up to itself.
+    let pairs = 0;
+    for (let query = 0; query < TOKENS; query++) {
+      const begin = 64 * Math.floor(query / 64);
+      pairs += Math.min(begin, 100) + query - begin + 1;
+    }
+    expect(footprint(choice, model.config, SIZE).pairs).toBe(pairs * 3 * 4);
+  });
+
   const placed = policies.list().filter((policy) => policy.chooses === "blocks" && policy.placed);
   it.each(placed.map(({ name }) => name))("by %s", async (name) => {
     const requests = [{ name }];

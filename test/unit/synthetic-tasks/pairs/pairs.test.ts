@@ -1,28 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { HeadscopeError } from "../../../../backend/common/errors.ts";
 import type { Model } from "../../../../backend/models/model.ts";
-import type { Tokenizer } from "../../../../backend/models/tokenizers/tokenizer.ts";
 import { type PairSample, pairTasks, samplePairs } from "../../../../synthetic-tasks/pairs/index.ts";
-
-/** A model of words: every word with the space before it is a token, every digit, or every two digits, one of its own. */
-function wordModel({ digits = 1, cut = () => false }: { digits?: number; cut?: (word: string) => boolean } = {}) {
-  const ids = new Map<string, number>([["<bos>", 0]]);
-  const pieces = new RegExp(` ?[A-Za-z_]+|[0-9]{1,${digits}}|\\n| +|[^\\sA-Za-z0-9]`, "g");
-  const encode: Tokenizer["encode"] = (text, { prependBos = true } = {}) => {
-    const words = (text.match(pieces) ?? []).flatMap((word) =>
-      cut(word.trim()) ? [word.slice(0, 2), word.slice(2)] : [word],
-    );
-    return [...(prependBos ? ["<bos>"] : []), ...words].map((word) => {
-      if (!ids.has(word)) ids.set(word, ids.size);
-      return ids.get(word)!;
-    });
-  };
-  const word = (id: number): string => [...ids.keys()][id]!;
-  const tokenizer = { encode, bos: 0, token: word, decode: (row: number[]) => row.map(word).join("") };
-  return { ref: "words", config: { d_vocab: 5000, n_ctx: 512 }, tokenizer } as unknown as Model & {
-    tokenizer: Tokenizer;
-  };
-}
+import { wordModel } from "../../../helpers/word-model.ts";
 
 const model = wordModel();
 const COUNT = 120;

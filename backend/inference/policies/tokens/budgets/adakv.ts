@@ -87,5 +87,5 @@ function shared(scores: Tensor, count: number, safe: number): number[][] {
 /** A parameter that may be left out. */
 function withoutDefault(schema: z.ZodType): z.ZodType {
   const inner = schema instanceof z.ZodDefault ? (schema.unwrap() as z.ZodType) : schema;
-  return inner.optional().describe(schema.description ?? "");
+  return inner.optional().meta({ ...schema.meta() });
 }

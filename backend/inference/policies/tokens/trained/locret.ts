@@ -6,6 +6,7 @@ import { tf } from "../../../../runtime/tf.ts";
 import { firstOf, withLast } from "../../attention.ts";
 import { budgetParameters } from "../../kinds/parameters.ts";
 import { type LayerView, tokenPolicy } from "../../kinds/tokens.ts";
+import { inUnit } from "../../kinds/units.ts";
 import { checkGates, gatesParameter, gateTensor, trainedGates } from "./gate-file.ts";
 
 /** Keys that trained heads foretell to be looked at. */
@@ -19,14 +20,20 @@ export const locret = tokenPolicy({
   parameters: z.object({
     ...budgetParameters,
     heads: gatesParameter,
-    stabilizers: z.int().min(0).default(64).describe("last tokens of each part that always stay (Locret: 2500)"),
-    part: z
-      .int()
-      .min(1)
-      .default(256)
-      .describe(
-        "tokens of the parts in which the prompt is read (Locret: 3072); from its length on it is cut once, at its end",
-      ),
+    stabilizers: inUnit(
+      "tokens",
+      z.int().min(0).default(64).describe("last tokens of each part that always stay (Locret: 2500)"),
+    ),
+    part: inUnit(
+      "tokens",
+      z
+        .int()
+        .min(1)
+        .default(256)
+        .describe(
+          "tokens of the parts in which the prompt is read (Locret: 3072); from its length on it is cut once, at its end",
+        ),
+    ),
   }),
   whole: true,
   prepare: ({ heads }) => trainedGates(heads, "locret", "heads"),
