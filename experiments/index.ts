@@ -1,5 +1,5 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
-import { attentionSinkEmergence } from "./attention-sink/index.ts";
+import { attentionSinkEmergence } from "./attention-sink/attention-sink-emergence.ts";
 import type { Experiment } from "./base.ts";
 import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";

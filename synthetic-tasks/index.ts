@@ -1,12 +1,12 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import type { SyntheticTask } from "../backend/training/task.ts";
 import { associativeRecall } from "./associative-recall.ts";
+import { zipfBigram } from "./bigrams/zipf-bigram.ts";
 import { gaussianClassification } from "./gaussian-classification.ts";
 import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
 import { wordRoles } from "./roles/word-roles.ts";
-import { zipfBigram } from "./zipf-bigram.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ATTENTION_KERNELS } from "../common/attention.ts";
+import { ATTENTION_KERNELS } from "../common/words.ts";
 import { changeParameters } from "./changes/parameters.ts";
 
 /** The model of a training run, in TransformerLens's terms. */

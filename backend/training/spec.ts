@@ -1,6 +1,6 @@
 import { totalmem } from "node:os";
 import { z } from "zod";
-import { attentionFault } from "../common/attention.ts";
+import { attentionFault } from "../common/api/model-config.ts";
 import { type Flag, flagsOf, parseParameters } from "../common/definitions/parameters.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import type { ModelConfig } from "../models/config.ts";

@@ -94,9 +94,11 @@ export function judge(arms: Readonly<Record<Arm, readonly SinkCurves[]>>, epsilo
     "share of heads that are sinks, base and this": `${range(arms.base.map((s) => finalValue(s.share)))}; ${range(arms[arm].map((s) => finalValue(s.share)))}`,
     "loss, base and this": `${range(arms.base.map((s) => finalValue(s.loss)))}; ${range(arms[arm].map((s) => finalValue(s.loss)))}`,
   });
-  const result = (id: string, arm: Arm, all: Vote[], what: string, missing = NO_SINK): ClaimResult => {
-    return { id, measured: measured(arm), ...vote(all, what, missing) };
-  };
+  const result = (
+    id: string,
+    arm: Arm,
+    { all, what, missing = NO_SINK }: { all: Vote[]; what: string; missing?: string },
+  ): ClaimResult => ({ id, measured: measured(arm), ...vote(all, what, missing) });
   const halves = arms.base.map(({ loss, strongest }) => ({
     loss: halfOfFall(loss),
     sink: rise(strongest).half,
@@ -119,51 +121,42 @@ export function judge(arms: Readonly<Record<Arm, readonly SinkCurves[]>>, epsilo
         `${NO_SINK}, or ${TOO_CLOSE}`,
       ),
     },
-    result(
-      "low-learning-rate",
-      "slow",
-      votes("slow", (own, base) => end(own) <= end(base) - MORE && later(own.strongest, base.strongest, epsilon)),
-      "the sink is weaker and comes later",
-    ),
-    result(
-      "little-data",
-      "few",
-      votes("few", (own) => !sunk(own)),
-      "there is no sink",
-    ),
-    result(
-      "weight-decay",
-      "decay",
-      votes("decay", (own, base) => end(own) >= end(base) + MORE, false),
-      "the sink is stronger",
-    ),
+    result("low-learning-rate", "slow", {
+      all: votes("slow", (own, base) => end(own) <= end(base) - MORE && later(own.strongest, base.strongest, epsilon)),
+      what: "the sink is weaker and comes later",
+    }),
+    result("little-data", "few", { all: votes("few", (own) => !sunk(own)), what: "there is no sink" }),
+    result("weight-decay", "decay", {
+      all: votes("decay", (own, base) => end(own) >= end(base) + MORE, false),
+      what: "the sink is stronger",
+    }),
     {
-      ...result(
-        "moved",
-        "moved",
-        votes("moved", (own) => sunk(own) && own.first <= epsilon),
-        "the sink has moved",
-      ),
+      ...result("moved", "moved", {
+        all: votes("moved", (own) => sunk(own) && own.first <= epsilon),
+        what: "the sink has moved",
+      }),
       measured: { ...measured("moved"), "attention to the first token": range(arms.moved.map(({ first }) => first)) },
     },
-    result("first-token", "unmarked", votes("unmarked", sunk, false), "the first token is a sink"),
-    result(
-      "sigmoid",
-      "sigmoid",
-      votes("sigmoid", (own, base) =>
+    result("first-token", "unmarked", {
+      all: votes("unmarked", sunk, false),
+      what: "the first token is a sink",
+    }),
+    result("sigmoid", "sigmoid", {
+      all: votes("sigmoid", (own, base) =>
         finalValue(own.loss) <= finalValue(base.loss) + EQUAL_LOSS ? !sunk(own) : undefined,
       ),
-      "there is no sink",
-      `${NO_SINK}, or the loss is higher`,
-    ),
-    result("sigmoid-normalised", "sigmoid-normalised", votes("sigmoid-normalised", sunk), "there is a sink"),
+      what: "there is no sink",
+      missing: `${NO_SINK}, or the loss is higher`,
+    }),
+    result("sigmoid-normalised", "sigmoid-normalised", {
+      all: votes("sigmoid-normalised", sunk),
+      what: "there is a sink",
+    }),
     {
-      ...result(
-        "key-bias",
-        "key-bias",
-        votes("key-bias", (own) => !sunk(own) && own.beside > epsilon),
-        "the learned key has the attention, the first token has none",
-      ),
+      ...result("key-bias", "key-bias", {
+        all: votes("key-bias", (own) => !sunk(own) && own.beside > epsilon),
+        what: "the learned key has the attention, the first token has none",
+      }),
       measured: {
         ...measured("key-bias"),
         "weight of the learned key, strongest head": range(arms["key-bias"].map(({ beside }) => beside)),

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ATTENTION_KERNELS, attentionFault } from "../attention.ts";
+import { ATTENTION_KERNELS, type AttentionKernelName } from "../words.ts";
 
 /** A width, a count of heads, a vocabulary: beyond what any model has, and small enough that a product of two is exact. */
 const size = z
@@ -46,6 +46,48 @@ export const rotaryScaling = z.discriminatedUnion("type", [
     attention_factor: positive.exactOptional(),
   }),
 ]);
+
+/** The fields of a model's config that have to go together with its attention. */
+export interface AttentionFields {
+  readonly attention?: AttentionKernelName | undefined;
+  readonly attention_power?: number | undefined;
+  readonly attn_scores_soft_cap?: number | undefined;
+  readonly positional_embedding_type: string;
+}
+
+/** A contradiction between an attention kernel and another field of a config. */
+export interface AttentionFault {
+  /** Fields of which one must change. */
+  readonly fields: readonly (keyof AttentionFields)[];
+  readonly constraint: string;
+  readonly remedy: string;
+}
+
+/** The first contradiction between a config's attention kernel and its other fields; undefined where they go together. */
+export function attentionFault(config: AttentionFields): AttentionFault | undefined {
+  const { attention = "softmax", attention_power, attn_scores_soft_cap, positional_embedding_type } = config;
+  if (attention_power !== undefined && attention !== "polynomial")
+    return {
+      fields: ["attention_power", "attention"],
+      constraint: `attention_power is of polynomial attention, and attention is ${attention}`,
+      remedy: "leave attention_power out, or say attention=polynomial",
+    };
+  if (attention !== "linear") return undefined;
+  if (positional_embedding_type === "rotary")
+    return {
+      fields: ["attention", "positional_embedding_type"],
+      constraint:
+        "linear attention multiplies features of queries and keys, and those of rotated ones do not depend on their distance",
+      remedy: "say positional_embedding_type=standard or none, or take another attention",
+    };
+  if (attn_scores_soft_cap !== undefined)
+    return {
+      fields: ["attention", "attn_scores_soft_cap"],
+      constraint: "linear attention has no scores that a soft cap could bound",
+      remedy: "leave attn_scores_soft_cap out",
+    };
+  return undefined;
+}
 
 /** The shape of a transformer as a file may give it: every field of `ModelConfig` with the values that it can have. */
 export const modelConfigSchema = z

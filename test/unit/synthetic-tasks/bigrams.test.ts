@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
-import { BigramChain } from "../../../synthetic-tasks/bigram-chain.ts";
+import { BigramChain } from "../../../synthetic-tasks/bigrams/chain.ts";
+import { zipfBigram as task } from "../../../synthetic-tasks/bigrams/zipf-bigram.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
-import { zipfBigram as task } from "../../../synthetic-tasks/zipf-bigram.ts";
 import { refused } from "../../helpers/errors.ts";
 
 type Params = Parameters<typeof task.sample>[1];

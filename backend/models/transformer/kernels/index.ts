@@ -1,5 +1,5 @@
-import type { AttentionKernelName } from "../../../common/attention.ts";
 import { HeadscopeError } from "../../../common/errors.ts";
+import type { AttentionKernelName } from "../../../common/words.ts";
 import type { ModelConfig } from "../../config.ts";
 import type { AttentionKernel } from "./kernel.ts";
 import { linear } from "./linear.ts";

@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { AttentionKernelName } from "../../../common/attention.ts";
+import type { AttentionKernelName } from "../../../common/words.ts";
 import type { ModelConfig } from "../../config.ts";
 
 /** Learned weights of a key that stands beside those of the tokens and that every query reaches, at no position. */

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { modelConfigSchema } from "../../../../backend/common/api/model-config.ts";
-import { ATTENTION_KERNELS, type AttentionKernelName } from "../../../../backend/common/attention.ts";
+import { ATTENTION_KERNELS, type AttentionKernelName } from "../../../../backend/common/words.ts";
 import { hasKernels } from "../../../../backend/kernels/kernels.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../../../backend/models/config.ts";

@@ -1,9 +1,9 @@
 import { z } from "zod";
-import { Random } from "../backend/common/random.ts";
-import { wrapped } from "../backend/common/text.ts";
-import type { Batch, Evaluation } from "../backend/training/task.ts";
-import { impossible, task, tokenShape } from "./base.ts";
-import { BigramChain } from "./bigram-chain.ts";
+import { Random } from "../../backend/common/random.ts";
+import { wrapped } from "../../backend/common/text.ts";
+import type { Batch, Evaluation } from "../../backend/training/task.ts";
+import { impossible, task, tokenShape } from "../base.ts";
+import { BigramChain } from "./chain.ts";
 
 /** The marker's id; words are 1 … vocabulary - 1. */
 const MARKER = 0;
@@ -50,8 +50,7 @@ export function chainOf(params: Readonly<Record<string, unknown>>, seed: number)
 function batch(
   chain: BigramChain,
   { context, marker }: Params,
-  random: Random,
-  rows: number,
+  { random, rows }: { random: Random; rows: number },
   counts: (word: number, place: number) => boolean = () => true,
 ): Batch {
   const tokens = new Int32Array(rows * context); // [rows, positions]
@@ -81,14 +80,14 @@ const chance = ({ vocabulary }: Params) => ({ accuracy: 1 / (vocabulary - 1), lo
 const fresh: Evaluation<Params, BigramWorld> = {
   title: "every next word of new sequences",
   chance,
-  sample: ({ chain }, params, random, rows) => batch(chain, params, random, rows),
+  sample: ({ chain }, params, random, rows) => batch(chain, params, { random, rows }),
 };
 
 const copies: Evaluation<Params, BigramWorld> = {
   title: "words behind triggers, which the context determines",
   chance,
   sample: ({ chain }, params, random, rows) =>
-    batch(chain, params, random, rows, (word, place) => place > 0 && chain.isTrigger(word)),
+    batch(chain, params, { random, rows }, (word, place) => place > 0 && chain.isTrigger(word)),
 };
 
 /** Log-probabilities of the next word, given all before it in the sequence [rows, positions, vocabulary]. */
@@ -148,10 +147,10 @@ export const zipfBigram = task({
   world(params, seed): BigramWorld {
     const chain = chainOf(params, seed);
     if (params.sequences === 0) return { chain };
-    return { chain, pool: batch(chain, params, new Random(seed, POOL_STREAM), params.sequences) };
+    return { chain, pool: batch(chain, params, { random: new Random(seed, POOL_STREAM), rows: params.sequences }) };
   },
   sample({ chain, pool }, params, random, rows) {
-    if (!pool) return batch(chain, params, random, rows);
+    if (!pool) return batch(chain, params, { random, rows });
     const { context } = params;
     const drawn = Array.from({ length: rows }, () => random.integer(0, pool.rows));
     const row = <T extends Int32Array | Float32Array>(all: T, out: T): T => {

@@ -1,5 +1,5 @@
-import { meanEntropy } from "../../synthetic-tasks/bigram-chain.ts";
-import { chainOf } from "../../synthetic-tasks/zipf-bigram.ts";
+import { meanEntropy } from "../../synthetic-tasks/bigrams/chain.ts";
+import { chainOf } from "../../synthetic-tasks/bigrams/zipf-bigram.ts";
 import type { Experiment } from "../base.ts";
 import { trainingStage } from "../progress.ts";
 import { ARMS, type Arm, armPlan, sinkParameters } from "./arms.ts";

@@ -1,5 +1,5 @@
-import { Random } from "../backend/common/random.ts";
-import { mean } from "../backend/common/rise.ts";
+import { Random } from "../../backend/common/random.ts";
+import { mean } from "../../backend/common/rise.ts";
 
 /** Shape of a chain. */
 export interface ChainShape {
