@@ -10,6 +10,7 @@ import { checkRows, tokenPool } from "../backend/models/tokens.ts";
 import { softCap } from "../backend/models/transformer/attention.ts";
 import { normaliseHeads, type Rotation, rotate } from "../backend/models/transformer/block.ts";
 import { blockHook } from "../backend/models/transformer/hook-points.ts";
+import { requireSoftmax } from "../backend/models/transformer/kernels/index.ts";
 import { tf } from "../backend/runtime/tf.ts";
 import { loopTurn } from "../backend/runtime/turn.ts";
 import { fitLength, meanMetric, type Probe, type ProbeContext, refuse, summarise } from "./base.ts";
@@ -44,6 +45,7 @@ export const onTheFly: Probe<typeof parameters> = {
   async run(model, params, context) {
     refuse(context, "on-the-fly", "cases");
     const { config } = model;
+    requireSoftmax(config, "probe on-the-fly");
     if (config.positional_embedding_type !== "rotary")
       throw new HeadscopeError("unsupported", `${model.ref} rotates no queries, and this score is made of rotations`, {
         remedy: "score its heads by another probe, such as retrieval",

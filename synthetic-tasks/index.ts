@@ -1,11 +1,12 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import type { SyntheticTask } from "../backend/training/task.ts";
 import { associativeRecall } from "./associative-recall.ts";
+import { zipfBigram } from "./bigrams/zipf-bigram.ts";
 import { gaussianClassification } from "./gaussian-classification.ts";
 import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
-import { wordRoles } from "./word-roles.ts";
+import { wordRoles } from "./roles/word-roles.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
@@ -15,8 +16,9 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   associativeRecall,
   hmmMixture,
   wordRoles,
+  zipfBigram,
 ]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";
-export { RidgePosterior } from "./ridge.ts";
+export { RidgePosterior } from "./learners/ridge.ts";
 export { type SampledRows, sampleRows } from "./sample.ts";

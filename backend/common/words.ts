@@ -222,3 +222,17 @@ export type EvaluationMeasure = (typeof EVALUATION_MEASURES)[number];
 
 /** Share of a prompt's tokens that goes, or is not read, where nobody says how much. */
 export const RATIO = 0.5;
+
+/** Rules by which queries weigh keys, `softmax` being that of pretrained models; backend/models/transformer/kernels computes them. */
+export const ATTENTION_KERNELS = [
+  "softmax",
+  "sigmoid",
+  "sigmoid-normalised",
+  "linear",
+  "polynomial",
+  "key-bias",
+  "key-value-bias",
+  "sink-logit",
+] as const;
+/** One of `ATTENTION_KERNELS`. */
+export type AttentionKernelName = (typeof ATTENTION_KERNELS)[number];

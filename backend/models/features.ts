@@ -1,4 +1,5 @@
 import type { ModelConfig } from "./config.ts";
+import { kernelOf } from "./transformer/kernels/index.ts";
 
 /** Groups of a block's biases, each with the part that tells whether the block has them. */
 const BIASES = {
@@ -56,6 +57,7 @@ function attention(config: ModelConfig): string[] {
   const local = attn_types ? attn_types.filter((type) => type === "local").length : n_layers;
   const windowed = window_size !== undefined && local > 0;
   return [
+    ...(config.attention ? [kernelOf(config).title] : []),
     ...(n_key_value_heads < n_heads ? [`${n_key_value_heads} KV heads for ${n_heads} query heads`] : []),
     ...(windowed
       ? [

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { ATTENTION_KERNELS } from "../common/words.ts";
 import { changeParameters } from "./changes/parameters.ts";
 
 /** The model of a training run, in TransformerLens's terms. */
@@ -8,6 +9,14 @@ export const modelParameters = z.object({
   d_model: z.int().min(1).max(4096).default(64).describe("width of the residual stream"),
   d_head: z.int().min(1).optional().describe("width of a head (default: d_model / n_heads)"),
   d_mlp: z.int().min(1).optional().describe("width of an MLP's hidden layer (default: 4 d_model)"),
+  attention: z.enum(ATTENTION_KERNELS).optional().describe("rule by which queries weigh keys (default: softmax)"),
+  attention_power: z
+    .int()
+    .min(2)
+    .max(8)
+    .multipleOf(2)
+    .optional()
+    .describe("polynomial attention: even power of the scores (default: 2)"),
   attn_only: z.boolean().default(true).describe("whether blocks have no MLP"),
   act_fn: z.enum(["relu", "gelu", "gelu_new", "silu"]).default("relu").describe("activation of the MLPs"),
   normalization_type: z

@@ -1,5 +1,6 @@
 import { totalmem } from "node:os";
 import { z } from "zod";
+import { attentionFault } from "../common/api/model-config.ts";
 import { type Flag, flagsOf, parseParameters } from "../common/definitions/parameters.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import type { ModelConfig } from "../models/config.ts";
@@ -97,6 +98,9 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
       field: "d_head",
     });
   }
+  const fault = attentionFault(model);
+  if (fault) throw new HeadscopeError("usage", fault.constraint, { remedy: fault.remedy, field: [...fault.fields] });
+  const { attention = "softmax", attention_power } = model;
   const { input, output, positions } = shape;
   const outputs = output.kind === "classes" ? output.count : output.width;
   const vocabulary = input.kind === "tokens" ? input.vocabulary : outputs;
@@ -108,6 +112,8 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
     final_norm: model.normalization_type !== "none",
     positional_embedding_type: model.positional_embedding_type, rotary_base: 10000, rotary_dim: d_head,
     tie_word_embeddings: false, attn_scale: 1 / Math.sqrt(d_head),
+    ...(attention === "softmax" ? {} : { attention }),
+    ...(attention_power === undefined ? {} : { attention_power }),
     ...(input.kind === "vectors" ? { d_input: input.width } : {}),
     ...(outputs === vocabulary ? {} : { d_vocab_out: outputs }),
     ...(model.readout_hidden.length > 0 ? { readout_hidden: model.readout_hidden } : {}),

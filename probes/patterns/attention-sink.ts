@@ -2,6 +2,7 @@ import { z } from "zod";
 import { HeadscopeError } from "../../backend/common/errors.ts";
 import { Random, randomRows } from "../../backend/common/random.ts";
 import { tokenPool } from "../../backend/models/tokens.ts";
+import { kernelOf } from "../../backend/models/transformer/kernels/index.ts";
 import { tf } from "../../backend/runtime/tf.ts";
 import { evenAttention, fitLength, meanMetric, meanTable, patternProbe, summarise } from "../base.ts";
 
@@ -25,7 +26,8 @@ export const attentionSink = patternProbe({
   title: "Attention sinks",
   description:
     "Importance of token k: attention to it from all queries at or after it, as a mean over them. `attention-sink` is the share of rows in which " +
-    "that exceeds epsilon, `importance` its mean. Rows are BOS and random tokens unless given; Gu et al. use natural text, which gives much the same.",
+    "that exceeds epsilon, `importance` its mean. Rows are BOS and random tokens unless given; Gu et al. use natural text, which gives much the same. Where the weights of a " +
+    "query do not sum to 1, as with sigmoids, they are taken over their sum (the paper's proxy scores).",
   source: "Gu et al. 2024, When Attention Sink Emerges in Language Models",
   parameters,
   meanings: {
@@ -64,10 +66,11 @@ export const attentionSink = patternProbe({
     return randomRows(tokenPool(model), samples, length, new Random(seed));
   },
   // Sum over queries k <= i < T of A[i, k] / (T - k).
-  sums: ({ tokens, k }) => ({
+  sums: ({ tokens, k }, { config }) => ({
     importance: {
       kind: "sum",
       name: `sink ${k} of ${tokens}`,
+      shares: !kernelOf(config).normalised,
       weight: (query, key) => {
         const atKey = tf.relu(tf.sub(1, tf.abs(tf.sub(key, k)))); // [1, key]
         const among = tf.clipByValue(tf.sub(tokens, query), 0, 1); // [query, 1]

@@ -61,6 +61,7 @@ export function splitAttention(
     v: view(heads.v),
     position: tf.tensor2d(Array.from({ length: T }, (_, t) => [t])),
     valid: tf.ones([T, 1]),
+    extra: weights,
     local,
   };
   const [mixed] = attendPrefill(tokens, [], config, hook); // [rows, positions, heads, d_head]
@@ -107,6 +108,7 @@ export function splitMlp(input: Tensor, { weights, config, hook }: Block): Tenso
 
 /** The weights of a block by the half that reads them. */
 export function halves(block: BlockWeights): { attention: BlockWeights; mlp: BlockWeights } {
-  const { ln1, qkv, qkvBias, qNorm, kNorm, o, oBias, ln1Post, ...mlp } = block;
-  return { attention: { ln1, qkv, qkvBias, qNorm, kNorm, o, oBias, ln1Post }, mlp: mlp as unknown as BlockWeights };
+  const { ln1, qkv, qkvBias, qNorm, kNorm, keyBias, valueBias, sinkLogit, o, oBias, ln1Post, ...mlp } = block;
+  const attention = { ln1, qkv, qkvBias, qNorm, kNorm, keyBias, valueBias, sinkLogit, o, oBias, ln1Post };
+  return { attention, mlp: mlp as unknown as BlockWeights };
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { ATTENTION_KERNELS, type AttentionKernelName } from "../words.ts";
 
 /** A width, a count of heads, a vocabulary: beyond what any model has, and small enough that a product of two is exact. */
 const size = z
@@ -46,6 +47,48 @@ export const rotaryScaling = z.discriminatedUnion("type", [
   }),
 ]);
 
+/** The fields of a model's config that have to go together with its attention. */
+export interface AttentionFields {
+  readonly attention?: AttentionKernelName | undefined;
+  readonly attention_power?: number | undefined;
+  readonly attn_scores_soft_cap?: number | undefined;
+  readonly positional_embedding_type: string;
+}
+
+/** A contradiction between an attention kernel and another field of a config. */
+export interface AttentionFault {
+  /** Fields of which one must change. */
+  readonly fields: readonly (keyof AttentionFields)[];
+  readonly constraint: string;
+  readonly remedy: string;
+}
+
+/** The first contradiction between a config's attention kernel and its other fields; undefined where they go together. */
+export function attentionFault(config: AttentionFields): AttentionFault | undefined {
+  const { attention = "softmax", attention_power, attn_scores_soft_cap, positional_embedding_type } = config;
+  if (attention_power !== undefined && attention !== "polynomial")
+    return {
+      fields: ["attention_power", "attention"],
+      constraint: `attention_power is of polynomial attention, and attention is ${attention}`,
+      remedy: "leave attention_power out, or say attention=polynomial",
+    };
+  if (attention !== "linear") return undefined;
+  if (positional_embedding_type === "rotary")
+    return {
+      fields: ["attention", "positional_embedding_type"],
+      constraint:
+        "linear attention multiplies features of queries and keys, and those of rotated ones do not depend on their distance",
+      remedy: "say positional_embedding_type=standard or none, or take another attention",
+    };
+  if (attn_scores_soft_cap !== undefined)
+    return {
+      fields: ["attention", "attn_scores_soft_cap"],
+      constraint: "linear attention has no scores that a soft cap could bound",
+      remedy: "leave attn_scores_soft_cap out",
+    };
+  return undefined;
+}
+
 /** The shape of a transformer as a file may give it: every field of `ModelConfig` with the values that it can have. */
 export const modelConfigSchema = z
   .object({
@@ -84,6 +127,10 @@ export const modelConfigSchema = z
     tie_word_embeddings: z.boolean(),
     /** Factor on query · key, usually 1 / sqrt(d_head). */
     attn_scale: number,
+    /** Rule by which queries weigh keys, default softmax. */
+    attention: z.enum(ATTENTION_KERNELS).exactOptional(),
+    /** Of polynomial attention: the even power of the scores, default 2. */
+    attention_power: z.int().min(2).max(8).multipleOf(2).exactOptional(),
     /** Attention and MLP both read the block's input, each through its own norm, and both add to it. */
     parallel_attn_mlp: z.boolean().exactOptional(),
     /**
@@ -128,4 +175,8 @@ export const modelConfigSchema = z
   .refine(({ attn_types, n_layers }) => attn_types === undefined || attn_types.length === n_layers, {
     path: ["attn_types"],
     message: "it does not name every layer",
+  })
+  .superRefine((config, context) => {
+    const fault = attentionFault(config);
+    if (fault) context.addIssue({ code: "custom", path: [fault.fields[0]!], message: fault.constraint });
   });

@@ -19,6 +19,8 @@ export function ungrouped(weights: BlockWeights, config: ModelConfig): { weights
     const rest = t.shape.slice(1);
     return tf.reshape(tf.tile(tf.reshape(t, [G, 1, -1]), [1, H / G, 1]), [H * D, ...rest]);
   };
+  /** @param t [G, D] @returns [H, D] */
+  const ofHeads = (t: Tensor): Tensor => tf.reshape(repeated(tf.reshape(t, [G * D])), [H, D]);
   const spread = (t: Tensor): Tensor => {
     const rest = t.shape.slice(1);
     const zeros = rest.map(() => 0);
@@ -30,6 +32,8 @@ export function ungrouped(weights: BlockWeights, config: ModelConfig): { weights
       ...weights,
       qkv: Matrix.dense(spread(weights.qkv.widen())),
       ...(weights.qkvBias ? { qkvBias: spread(weights.qkvBias) } : {}),
+      ...(weights.keyBias ? { keyBias: ofHeads(weights.keyBias) } : {}),
+      ...(weights.valueBias ? { valueBias: ofHeads(weights.valueBias) } : {}),
       ...(weights.kNorm && qk_norm === "all" ? { kNorm: repeated(weights.kNorm) } : {}),
     },
     config: { ...config, n_key_value_heads: H },

@@ -56,7 +56,7 @@ export function attendEager(q: Tensor, cached: HeldLayer, hook: Hook): Tensor[] 
       ? tf.add(reach, besides(behindOf(cached.behind, { first, count, start: starts[0]!, group: H / G }), summaries))
       : reach;
     const mask = cached.blocks ? tf.add(seen, besides(unread(), summaries)) : seen;
-    const { z, pattern } = attend({ q: own, k, v, mask }, cached.config, hook);
+    const { z, pattern } = attend({ q: own, k, v, mask, extra: cached.extra }, cached.config, hook);
     return [z, ...reduceRows(summaries > 0 ? withoutLast(pattern, summaries) : pattern, cached, first)];
   });
   const column = (i: number): Tensor[] => parts.map((part) => part[i]!);

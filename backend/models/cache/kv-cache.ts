@@ -8,7 +8,8 @@ import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
 import { type CacheForm, describeForm, FormCodings } from "./forms/form.ts";
 import type { SampledPage } from "./forms/kvquant.ts";
-import { HeadCache, type HeldBytes, rowsAllocated, type WholePage } from "./head-cache.ts";
+import { HeadCache, type HeldBytes, type WholePage } from "./head-cache.ts";
+import { rowsAllocated } from "./page-rows.ts";
 import { type CacheStorage, concatenated, type StoredRows } from "./storage/storage.ts";
 import { storageOf } from "./storage/storages.ts";
 import { checkWindows } from "./window.ts";
@@ -95,7 +96,7 @@ export class KvCache {
     this.#options = options;
     this.capacity = options.capacity ?? config.n_ctx;
     this.layers = options.layers ?? config.n_layers;
-    this.storage = storageOf(options.kind ?? "f32", config.d_head);
+    this.storage = storageOf(options.kind ?? "f32", config);
     this.setForm(options.form);
     this.windows = Array.from({ length: this.layers }, (_, layer) =>
       Array.from({ length: config.n_key_value_heads }, (_, g) => options.windows?.[layer]?.[g]),

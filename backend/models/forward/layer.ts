@@ -22,7 +22,6 @@ import { kernelBlock } from "./kernel-block.ts";
 import type { ForwardPass, Stream } from "./pass.ts";
 import type { Chunk } from "./plan.ts";
 import type { StagePoints } from "./requests.ts";
-import { NO_WEIGHTS } from "./stage.ts";
 
 /** Most tokens, of all rows together, that go through a block as one kernel: beyond, products of widened weights cost less. */
 const FEW = 32;
@@ -80,7 +79,7 @@ export class LayerPass {
 
   /** Attention and what follows it. */
   #behind(x: Tensor, projections: Projections, chunk: Chunk, weights: SplitWeights): BlockResult {
-    const [z, ...reduced] = this.#attention(projections, chunk) as [Tensor, ...Tensor[]];
+    const [z, ...reduced] = this.#attention(projections, chunk, weights.attention) as [Tensor, ...Tensor[]];
     return { x: this.#output(x, z, chunk, weights.output), reduced };
   }
 
@@ -168,14 +167,14 @@ export class LayerPass {
   }
 
   /** z [rows * tokens, heads * d_head], then the reductions. */
-  #attention(projections: Projections, chunk: Chunk): Tensor[] {
+  #attention(projections: Projections, chunk: Chunk, weights: Flat<BlockWeights>): Tensor[] {
     const { plan, requests } = this.#pass;
     const cached = this.#cached(chunk);
     const closeness = requests.lookAtAttention(this.#layer);
     const looks = closeness !== "nothing" || requests.reductions.length > 0;
     // A whole input is in its own tensors already, for whoever looks.
     const whole = !plan.cache && plan.chunks.length === 1;
-    if (!cached || (whole && looks)) return this.#prefill(projections, chunk);
+    if (!cached || (whole && looks)) return this.#prefill(projections, chunk, weights);
     if (closeness === "nothing") return attendCached(projections, cached);
     const { hook, collect } = this.#pass.hookAt(this.#points(ATTENTION_NAMES), chunk);
     const out = attendCached(projections, cached, { closeness, hook });
@@ -194,6 +193,7 @@ export class LayerPass {
         index,
         places: plan.places[plan.chunks.indexOf(chunk)]!,
         config: model.config,
+        extra: model.weights.blocks[this.#layer],
         reductions: requests.reductions,
         reader: plan.cache && this.#reaches ? reader : undefined,
       }
@@ -201,7 +201,7 @@ export class LayerPass {
   }
 
   /** Attention among the tokens of a chunk that is the whole input. */
-  #prefill({ q, k, v }: Projections, chunk: Chunk): Tensor[] {
+  #prefill({ q, k, v }: Projections, chunk: Chunk, weights: Flat<BlockWeights>): Tensor[] {
     const { model, input, plan, requests } = this.#pass;
     const { config } = model;
     const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
@@ -225,11 +225,11 @@ export class LayerPass {
         ...[q, k, v, column((t) => t), column((t) => (t < real ? 1 : 0))],
         ...(keys ? [tf.reshape(tf.tensor2d(keys), [rows, 1, 1, tokens])] : []),
       ],
-      weights: NO_WEIGHTS,
+      weights,
       xla: hasNative(),
-      body: ([q, k, v, position, valid, keyMask]: Tensor[], _: object, hook: Hook) => {
+      body: ([q, k, v, position, valid, keyMask]: Tensor[], extra: BlockWeights, hook: Hook) => {
         const heads = { q: view(q!, H), k: view(k!, G), v: view(v!, G) };
-        const prefill = { ...heads, position: position!, valid: valid!, keyMask, windows, local };
+        const prefill = { ...heads, position: position!, valid: valid!, keyMask, windows, local, extra };
         const [z, ...reduced] = attendPrefill(prefill, reductions, config, hook);
         return [tf.reshape(z, [rows * tokens, H * D]), ...reduced];
       },

@@ -9,13 +9,14 @@ import {
   whole,
   YES_OR_NO,
 } from "../../common/options.ts";
-import { hasKernels } from "../../kernels/kernels.ts";
 import { KvCache } from "../cache/kv-cache.ts";
 import { ChunkPages, type LayerReach, type NewTokens, Places } from "../cache/places.ts";
+import { kernelsAttend } from "../cache/storage/storages.ts";
 import { checkWindows } from "../cache/window.ts";
 import { localWindow, type ModelConfig } from "../config.ts";
 import type { Model } from "../model.ts";
 import { checkFits, checkRows } from "../tokens.ts";
+import { requireSoftmax } from "../transformer/kernels/index.ts";
 import type { ForwardInput, ForwardOptions } from "./types.ts";
 
 /** A stretch of positions that goes through a layer together: `real` tokens from `first` on, padded to `tokens`. */
@@ -103,7 +104,7 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   });
   if (!places) cache?.reserve(lengths);
   const scratch =
-    !cache && (long || attendsInPages(rows, total, input))
+    !cache && (long || attendsInPages({ config, rows, total }, input))
       ? new KvCache(config, { rows, capacity: total, layers: 1 })
       : undefined;
   const plan = { rows, total, lengths, chunks, starts, startLayer, stopLayer, cache, scratch };
@@ -111,8 +112,11 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
 }
 
 /** Says that the kernels attend for a whole input with less work than a compiled stage: not for short rows, nor for many, whose pages cost more. */
-function attendsInPages(rows: number, total: number, { keyMask }: ForwardInput): boolean {
-  return keyMask === undefined && rows <= 8 && total > 256 && hasKernels();
+function attendsInPages(
+  { config, rows, total }: { config: ModelConfig; rows: number; total: number },
+  { keyMask }: ForwardInput,
+): boolean {
+  return keyMask === undefined && rows <= 8 && total > 256 && kernelsAttend(config);
 }
 
 /** By chunk, the places of an input's tokens in its cache. */
@@ -192,6 +196,7 @@ export function checkForward({ config, changes }: Model, input: ForwardInput, op
     throw new HeadscopeError("usage", `a forward can't run from layer ${startLayer} to layer ${stopLayer}`, {
       remedy: `give layers from 0 to ${config.n_layers}, the first not behind the last`,
     });
+  if (options.reader) requireSoftmax(config, "a policy that chooses what is read");
   const { hooks = [], reductions = [], interventions } = options;
   if (input.places && hooks.length + reductions.length + (interventions?.size ?? 0) + (changes?.size ?? 0) > 0)
     throw new HeadscopeError(

@@ -3,20 +3,12 @@ import { conditionOn } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Hook } from "./hook.ts";
+import { extraOutput, extraScores } from "./kernels/extra-key.ts";
+import { kernelOf } from "./kernels/index.ts";
+import type { ExtraWeights } from "./kernels/kernel.ts";
+import { additiveMask, MASKED, seen, type Window, where } from "./mask.ts";
 
-/** The keys of a streaming head: of all earlier ones the first `sink` and the last `recent`. */
-export interface Window {
-  sink: number;
-  recent: number;
-}
-
-/** Limits of a head's attention beside causality. */
-export interface AttentionLimits {
-  /** Of a streaming head. */
-  window?: Window | undefined;
-  /** Keys that a query reaches, its own included, in a layer of local attention. */
-  local?: number | undefined;
-}
+export { type AttentionLimits, additiveMask, MASKED, type Window } from "./mask.ts";
 
 /**
  * A linear function of the pattern: sum over queries and keys of weight · pattern, for every row and head. Padded queries count nothing.
@@ -28,6 +20,8 @@ export interface PatternSum {
   name: string;
   /** @param query positions [query, 1] @param key positions [1, key] @returns [query, key] */
   weight(query: Tensor, key: Tensor): Tensor;
+  /** True for the pattern over its rows' sums, where a kernel's do not come to 1. */
+  shares?: boolean | undefined;
 }
 
 /** A number for every query, such as the position of the key attended to most. */
@@ -40,26 +34,6 @@ export interface PatternMap {
 
 /** A function of a pattern, computed where the pattern is, so that the pattern itself need not be kept. */
 export type PatternReduction = PatternSum | PatternMap;
-
-const FAR = 1e9;
-/**
- * The number that hook_attn_scores shows at keys that a query may not attend to: finite, so that it stays so in files. Whatever
- * is put there at or below it takes the key away too.
- */
-export const MASKED = -FAR / 2;
-
-/**
- * Additive mask: 0 where a query may attend, a very large negative number elsewhere.
- * @param query positions [query, 1] @param key positions [1, key]
- * @returns [query, key]
- */
-export function additiveMask(query: Tensor, key: Tensor, { window, local }: AttentionLimits = {}): Tensor {
-  const age = tf.sub(query, key); // 0 for the query's own key
-  let inside = tf.minimum(age, 0);
-  if (local !== undefined) inside = tf.minimum(inside, tf.sub(local - 1, age));
-  if (window) inside = tf.minimum(inside, tf.maximum(tf.sub(window.recent - 1, age), tf.sub(window.sink - 1, key)));
-  return tf.mul(inside, FAR);
-}
 
 /** cap * tanh(x / cap), or x itself without a cap. */
 export function softCap(x: Tensor, cap: number | undefined): Tensor {
@@ -86,22 +60,27 @@ export function reducePattern(
   reductions: readonly PatternReduction[],
   { query, key, valid }: PatternAxes,
 ): Tensor[] {
-  const sums = reductions.filter((r) => r.kind === "sum");
   const [rows, heads, queries] = pattern.shape as [number, number, number];
-  const columns = sums.map((r) => tf.reshape(tf.mul(r.weight(query, key), valid), [1, -1])); // [1, query * key]
-  const summed =
-    sums.length === 0
-      ? undefined
-      : tf.matMul(
-          tf.reshape(pattern, [rows * heads, -1]),
-          columns.length === 1 ? columns[0]! : tf.concat(columns, 0),
-          false,
-          true,
-        );
-  return reductions.map((r) => {
-    if (r.kind === "map") return tf.reshape(r.map(pattern, key), [rows, heads, queries]);
-    return tf.reshape(tf.slice(summed!, [0, sums.indexOf(r)], [rows * heads, 1]), [rows, heads]);
-  });
+  const column = (r: PatternSum): Tensor => tf.reshape(tf.mul(r.weight(query, key), valid), [1, -1]); // [1, query * key]
+  const summed = new Map<PatternSum, Tensor>();
+  for (const shares of [false, true]) {
+    const sums = reductions.filter((r) => r.kind === "sum" && (r.shares ?? false) === shares) as PatternSum[];
+    if (sums.length === 0) continue;
+    const flat = tf.reshape(shares ? rowShares(pattern) : pattern, [rows * heads, -1]);
+    const columns = sums.map(column);
+    const all = tf.matMul(flat, columns.length === 1 ? columns[0]! : tf.concat(columns, 0), false, true);
+    sums.forEach((sum, i) => {
+      summed.set(sum, tf.reshape(tf.slice(all, [0, i], [rows * heads, 1]), [rows, heads]));
+    });
+  }
+  return reductions.map((r) =>
+    r.kind === "map" ? tf.reshape(r.map(pattern, key), [rows, heads, queries]) : summed.get(r)!,
+  );
+}
+
+/** A pattern whose rows sum to 1; a row of zeros stays one. */
+function rowShares(pattern: Tensor): Tensor {
+  return tf.div(pattern, tf.maximum(tf.sum(pattern, -1, true), 1e-20));
 }
 
 /** Queries of several rows, and the keys and values that they read. */
@@ -113,59 +92,84 @@ export interface RowInputs {
   v: Tensor;
   /** Additive, broadcastable to [rows, heads, query, key]. */
   mask: Tensor;
+  /** Weights of the key beside those of the tokens, in models that have one: a block's weights have them. */
+  extra?: ExtraWeights | undefined;
 }
 
 /**
- * Attention of plain tensors, softmax(cap(q k) + mask) v, of all heads of several rows at once, with the hook points of scores and
- * pattern. Query head h reads KV head floor(h / group).
+ * Attention of plain tensors, weights(cap(q k) + mask) v, of all heads of several rows at once, with the hook points of scores and
+ * pattern. Query head h reads KV head floor(h / group). Scores and pattern are of the tokens' keys: an extra key's weight is not among
+ * them, and no change of theirs moves its score.
  * @returns z [rows, query, heads, d_head] and the pattern [rows, heads, query, key]
  */
-export function attend({ q, k, v, mask }: RowInputs, config: ModelConfig, hook: Hook): { z: Tensor; pattern: Tensor } {
+export function attend(
+  { q, k, v, mask, extra }: RowInputs,
+  config: ModelConfig,
+  hook: Hook,
+): { z: Tensor; pattern: Tensor } {
   const [B, C] = q.shape as [number, number];
   const n = k.shape[1]!;
   const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale, attn_scores_soft_cap } = config;
+  const { features } = kernelOf(config);
+  const [query, key] = features ? [features(q), features(k)] : [tf.mul(q, attn_scale), k];
   const byHead = (t: Tensor, tokens: number): Tensor => tf.reshape(tf.transpose(t, [0, 2, 1, 3]), [B * G, tokens, D]);
   // The queries of all heads that read the same keys stand one after the other.
-  const products = tf.matMul(byHead(tf.mul(q, attn_scale), (H / G) * C), byHead(k, n), false, true); // [B G, group C, n]
+  const products = tf.matMul(byHead(query, (H / G) * C), byHead(key, n), false, true); // [B G, group C, n]
   const scores = softCap(tf.reshape(products, [B, H, C, n]), attn_scores_soft_cap);
-  const pattern = patternOf(tf.add(scores, mask), mask, hook);
-  const z = tf.matMul(tf.reshape(pattern, products.shape), byHead(v, n));
-  return { z: tf.transpose(tf.reshape(z, [B, H, C, D]), [0, 2, 1, 3]), pattern };
+  const beside = extraScores(query, extra, config);
+  const besideScores = beside && softCap(beside, extra?.keyBias ? attn_scores_soft_cap : undefined);
+  const { pattern, rest } = patternOf(tf.add(scores, mask), { mask, beside: besideScores, config, hook });
+  const read = tf.reshape(tf.matMul(tf.reshape(pattern, products.shape), byHead(v, n)), [B, H, C, D]);
+  const z = rest && extra?.valueBias ? tf.add(read, extraOutput(rest, extra.valueBias, config)) : read;
+  return { z: tf.transpose(z, [0, 2, 1, 3]), pattern };
+}
+
+/** The surroundings of scores that become a pattern. */
+interface PatternContext {
+  /** Broadcastable to the scores. */
+  mask: Tensor;
+  /** Scores of the extra key [rows, heads, query, 1]. */
+  beside: Tensor | undefined;
+  config: ModelConfig;
+  hook: Hook;
 }
 
 /**
  * The pattern of scores, and its two hook points. The mask holds after either of them: no change of scores or patterns lets a
  * query see what it may not, be it the future, padding or what lies outside a window. A query whose keys a change has all
  * lowered to MASKED attends to nothing.
- * @param masked scores with the mask added [rows, heads, query, key] @param mask broadcastable to them
+ * @param masked scores with the mask added [rows, heads, query, key]
+ * @returns the pattern alike, and the extra key's weight [rows, heads, query, 1]
  */
-function patternOf(masked: Tensor, mask: Tensor, hook: Hook): Tensor {
+function patternOf(
+  masked: Tensor,
+  { mask, beside, config, hook }: PatternContext,
+): { pattern: Tensor; rest: Tensor | undefined } {
   const [SCORES, PATTERN] = ["attn.hook_attn_scores", "attn.hook_pattern"];
   const changed = hook.changes(SCORES);
   // Whoever looks at scores finds one number at every masked key, whatever its distance.
   const scores = hook.wants(SCORES)
     ? hook(SCORES, tf.maximum(masked, MASKED), (s) => where(seen(s, mask), s, MASKED))
     : masked;
-  const pattern = changed ? where(seen(scores), tf.softmax(scores), 0) : tf.softmax(masked);
-  return hook(PATTERN, pattern, (set) =>
+  const own = changed ? scores : masked;
+  const all = beside ? tf.concat([own, beside], -1) : own;
+  const weighed = kernelOf(config).weigh(all, config);
+  const weights = changed ? where(seen(all), weighed, 0) : weighed;
+  const [pattern, rest] = beside ? splitLast(weights) : [weights, undefined];
+  const hooked = hook(PATTERN, pattern, (set) =>
     where(
       conditionOn(set, (x) => tf.greater(tf.add(mask, tf.zerosLike(x)), MASKED)),
       set,
       0,
     ),
   );
+  return { pattern: hooked, rest };
 }
 
-/** True where a score is above MASKED, and so is the mask. NaN counts as above, so that it is not lost. */
-function seen(scores: Tensor, mask?: Tensor): Tensor {
-  return conditionOn(scores, (x) => {
-    const above = tf.logicalNot(tf.lessEqual(x, MASKED));
-    return mask ? tf.logicalAnd(tf.greater(mask, MASKED), above) : above;
-  });
-}
-
-function where(condition: Tensor, x: Tensor, otherwise: number): Tensor {
-  return tf.where(condition, x, tf.fill(x.shape, otherwise));
+/** A tensor without the last column, and that column. */
+function splitLast(weights: Tensor): [Tensor, Tensor] {
+  const [B, H, C, n] = weights.shape as [number, number, number, number];
+  return [tf.slice(weights, [0, 0, 0, 0], [B, H, C, n - 1]), tf.slice(weights, [0, 0, 0, n - 1], [B, H, C, 1])];
 }
 
 /** Queries that share one product when nobody looks at the whole pattern: keys beyond their last are never touched. */
@@ -195,7 +199,7 @@ export function attendPrefill(
   config: ModelConfig,
   hook: Hook,
 ): [Tensor, ...Tensor[]] {
-  const { q, k, v, position, valid, keyMask } = tokens;
+  const { q, k, v, position, valid, keyMask, extra } = tokens;
   const [B, T, H, D] = q.shape as [number, number, number, number];
   const G = config.n_key_value_heads;
   const whole = hook.wants("attn.hook_pattern") || hook.wants("attn.hook_attn_scores");
@@ -210,7 +214,7 @@ export function attendPrefill(
     const mask = keyMask ? tf.add(causal, tf.slice(keyMask, [0, 0, 0, 0], [B, 1, 1, n])) : causal;
     const until = (t: Tensor): Tensor => (n === T ? t : tf.slice(t, [0, 0, 0, 0], [B, n, G, D]));
     const queries = tf.slice(q, [0, first, 0, 0], [B, C, H, D]);
-    const { z, pattern } = attend({ q: queries, k: until(k), v: until(v), mask }, config, hook);
+    const { z, pattern } = attend({ q: queries, k: until(k), v: until(v), mask, extra }, config, hook);
     return [z, ...reducePattern(pattern, reductions, { query, key, valid: tf.slice(valid, [first, 0], [C, 1]) })];
   });
   const column = (i: number): Tensor[] => parts.map((part) => part[i]!);

@@ -89,6 +89,7 @@ function lastBlock(
     k: tf.reshape(turn(key, rotation), [rows, T, G, D]),
     v: tf.reshape(v!, [rows, T, G, D]),
     mask: tf.tensor2d([reached]),
+    extra: weights,
   };
   const { z } = attend(inputs, config, hook);
   return blockOutput(lastOf(x), tf.reshape(z, [rows, H * D]), block);

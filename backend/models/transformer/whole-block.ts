@@ -25,6 +25,7 @@ export function wholeBlock(x: Tensor, rotation: Rotation | undefined, block: Blo
     v: tf.reshape(v, [rows, T, G, D]),
     position: tf.tensor2d(Array.from({ length: T }, (_, t) => [t])),
     valid: tf.ones([T, 1]),
+    extra: block.weights,
     ...reach,
   };
   const [z] = attendPrefill(prefill, [], config, hook);

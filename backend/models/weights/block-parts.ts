@@ -1,5 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { ModelConfig } from "../config.ts";
+import { kernelOf } from "../transformer/kernels/index.ts";
+import type { ExtraWeights } from "../transformer/kernels/kernel.ts";
 import type { Matrix } from "./matrix.ts";
 
 /** Scale and, for layer norm, offset of a normalisation: [d_model] each. */
@@ -29,8 +31,8 @@ export interface WeightPart {
 
 /** A row of `BLOCK_PARTS`: one weight of a block. */
 export interface BlockPart extends WeightPart {
-  /** The half of the block that reads it: up to queries, keys and values, or from the heads' outputs on. */
-  readonly stage: "input" | "output";
+  /** The stage of the block that reads it: up to queries, keys and values, attention itself, or from the heads' outputs on. */
+  readonly stage: "input" | "attention" | "output";
   /** Every block of every model has it. */
   readonly always?: true;
 }
@@ -48,12 +50,21 @@ const hidden = ({ gated_mlp, d_mlp }: ModelConfig): number => (gated_mlp ? 2 : 1
 /** Of each head, or of all heads as one vector. */
 const heads = (c: ModelConfig, count: number): number[] => [c.qk_norm === "all" ? count * c.d_head : c.d_head];
 
+const hasExtra =
+  (part: keyof ExtraWeights) =>
+  (c: ModelConfig): boolean =>
+    kernelOf(c).extra?.includes(part) === true;
+const byKvHead = (c: ModelConfig): number[] => [c.n_key_value_heads, c.d_head];
+
 const ROWS = [
   { field: "ln1", part: "ln1", kind: "norm", stage: "input", shape: model, has: (c) => norms(c, "pre") },
   { field: "qkv", part: "attn.qkv", kind: "matrix", stage: "input", shape: (c) => [projected(c), c.d_model], has: () => true, always: true },
   { field: "qkvBias", part: "attn.qkv_bias", kind: "bias", stage: "input", shape: (c) => [projected(c)], has: () => false },
   { field: "qNorm", part: "attn.q_norm.w", kind: "scale", stage: "input", shape: (c) => heads(c, c.n_heads), has: hasHeadNorms },
   { field: "kNorm", part: "attn.k_norm.w", kind: "scale", stage: "input", shape: (c) => heads(c, c.n_key_value_heads), has: hasHeadNorms },
+  { field: "keyBias", part: "attn.key_bias", kind: "vector", stage: "attention", shape: byKvHead, has: hasExtra("keyBias") },
+  { field: "valueBias", part: "attn.value_bias", kind: "vector", stage: "attention", shape: byKvHead, has: hasExtra("valueBias") },
+  { field: "sinkLogit", part: "attn.sink_logit", kind: "vector", stage: "attention", shape: (c) => [c.n_heads], has: hasExtra("sinkLogit") },
   { field: "o", part: "attn.o", kind: "matrix", stage: "output", shape: (c) => [c.d_model, c.n_heads * c.d_head], has: () => true, always: true },
   { field: "oBias", part: "attn.o_bias", kind: "bias", stage: "output", shape: model, has: () => false },
   { field: "ln1Post", part: "ln1_post", kind: "norm", stage: "output", shape: model, has: (c) => norms(c, "post") },

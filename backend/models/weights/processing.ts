@@ -4,6 +4,7 @@ import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { PROCESSING, type Processing } from "../../common/words.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
+import { kernelOf } from "../transformer/kernels/index.ts";
 import type { BlockWeights, NormWeights } from "./block-parts.ts";
 import { Matrix } from "./matrix.ts";
 import { partTensors, type Weights } from "./weights.ts";
@@ -105,7 +106,10 @@ function noCentredUnembed({ config }: ProcessedParts): string | undefined {
   return undefined;
 }
 
-function noValueBiases({ weights }: ProcessedParts): string | undefined {
+function noValueBiases({ config, weights }: ProcessedParts): string | undefined {
+  const { normalised, extra, title } = kernelOf(config);
+  if (!normalised || extra)
+    return `its patterns do not sum to 1 (${title}), so that a value's bias counts by the query`;
   return weights.blocks.some((block) => block.qkvBias) ? undefined : "the model has no value biases";
 }
 

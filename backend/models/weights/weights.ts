@@ -179,13 +179,13 @@ function rebuild(entries: [string, Leaf][], handles: Handle[], activations?: Act
   return out;
 }
 
-/** Flattens a block's weights by stage, so that the function of either half takes only what it reads. */
+/** Flattens a block's weights by stage, so that each function takes only what it reads. */
 export function flattenStages(block: BlockWeights): Readonly<Record<BlockPart["stage"], Flat<BlockWeights>>> {
-  const half = (stage: BlockPart["stage"]): Flat<BlockWeights> => {
+  const part = (stage: BlockPart["stage"]): Flat<BlockWeights> => {
     const fields = BLOCK_PARTS.filter((row) => row.stage === stage).map(({ field }) => field as keyof BlockWeights);
     return flatten(Object.fromEntries(fields.map((field) => [field, block[field]])) as unknown as BlockWeights);
   };
-  return { input: half("input"), output: half("output") };
+  return { input: part("input"), attention: part("attention"), output: part("output") };
 }
 
 /** The weights of the model's end: norm, readout layers, output. */

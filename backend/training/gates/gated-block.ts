@@ -66,6 +66,7 @@ export function gatedBlock(
     v: tf.reshape(v, [rows, T, G, D]),
     position: tf.tensor2d(Array.from({ length: T }, (_, t) => [t])),
     valid: tf.ones([T, 1]),
+    extra: block.weights,
     local,
     prompt,
   };

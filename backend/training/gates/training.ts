@@ -2,6 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { Random } from "../../common/random.ts";
 import type { Model } from "../../models/model.ts";
+import { requireSoftmax } from "../../models/transformer/kernels/index.ts";
 import { tf } from "../../runtime/tf.ts";
 import { loopTurn, type Turn } from "../../runtime/turn.ts";
 import { update } from "../optimiser.ts";
@@ -45,6 +46,7 @@ export class GateTraining {
 
   /** @throws HeadscopeError (usage) for parameters that do not fit the model */
   constructor(model: Model, method: GateMethod, given: Record<string, unknown>, seed: number) {
+    requireSoftmax(model.config, `the training of ${method.name}`);
     this.#model = model;
     this.#method = method;
     this.#seed = seed;

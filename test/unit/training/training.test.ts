@@ -4,7 +4,7 @@ import { Random } from "../../../backend/common/random.ts";
 import { hasKernels } from "../../../backend/kernels/kernels.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
 import { modelOfParameters } from "../../../backend/models/sources/run-checkpoint.ts";
-import { initialParameters, parameterLayout } from "../../../backend/models/weights/trainable.ts";
+import { initialParameters, parameterCount, parameterLayout } from "../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { makeSpec, modelConfigOf } from "../../../backend/training/spec.ts";
@@ -103,6 +103,23 @@ describe("a training run", () => {
       });
     }
   });
+
+  it.each(["sigmoid", "key-value-bias"] as const)(
+    "of %s attention goes on from a checkpoint bit for bit",
+    async (attention) => {
+      const whole = await run({ attention }, [2]);
+      const begun = await run({ attention }, [2], { stopAt: 3 });
+      const from = begun.checkpoints.at(-1)!.state;
+      expect(from.gradients).toBe("functions");
+      const rest = await run({ attention }, [2], { resume: [from] });
+      expect(rest.checkpoints.at(-1)!.state.state).toEqual(whole.checkpoints.at(-1)!.state.state);
+      const { checkpoints, metrics } = whole;
+      const config = modelConfigOf(makeSpec(task, { attention }).model, task.shape(makeSpec(task).params));
+      expect(config.attention).toBe(attention);
+      expect(checkpoints.at(-1)!.state.state[0]!.length).toBe(parameterCount(parameterLayout(config)));
+      expect(metrics.at(-1)!.values["fresh.loss"]!).toBeLessThan(metrics[0]!.values["fresh.loss"]! / 2);
+    },
+  );
 
   it("says that it diverged before anything looks into the model", async () => {
     const diverging = train(
@@ -208,6 +225,10 @@ describe("parameters that can't be", () => {
     ],
     [{ batch: 100_000_000 }, /needs about [\d.]+ GiB, and this machine has/],
     [{ learning_rat: 1 }, /unknown parameter "learning_rat" of task tiny/],
+    [{ attention: "linear", positional_embedding_type: "rotary" }, /features of queries and keys/],
+    [{ attention_power: 4 }, /attention_power is of polynomial attention, and attention is softmax/],
+    [{ attention: "polynomial", attention_power: 3 }, /parameter attention_power of task tiny cannot be 3/],
+    [{ attention: "softmx" }, /parameter attention of task tiny cannot be "?softmx/],
     [{ steps: 0 }, /parameter steps of task tiny cannot be 0/],
   ])("%j is refused before training", (raw, message) => {
     expect(() => makeSpec(task, raw)).toThrow(message);

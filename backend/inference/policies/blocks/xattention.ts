@@ -53,7 +53,7 @@ export function antidiagonalScores(view: Scored, stride: number): Tensor {
 /** The same from the kernels, where they are. */
 function estimatedAttention(view: Scored, stride: number): Tensor {
   const { config, side, queries, keys } = view;
-  if (!kernelsAttend(config.d_head)) return antidiagonalScores(view, stride);
+  if (!kernelsAttend(config)) return antidiagonalScores(view, stride);
   return antidiagonalSums({ queries, keys, scale: config.attn_scale, stride, side });
 }
 

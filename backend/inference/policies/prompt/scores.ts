@@ -25,7 +25,7 @@ export function lateAttention({ config, layer, start, tokens, lastQueries, keys 
 /** Attention of a prompt's last queries summed up by key and by distance. @param last at most so many */
 export function lateSums(view: Scored, last: number): LineSums {
   const { config, layer, tokens, lastQueries, keys } = view;
-  if (kernelsAttend(config.d_head) && localWindow(config, layer) === undefined)
+  if (kernelsAttend(config) && localWindow(config, layer) === undefined)
     return lineSums({
       queries: lastQueries(Math.min(last, tokens)),
       keys,

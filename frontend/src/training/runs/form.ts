@@ -7,8 +7,8 @@ import { defaultText } from "../../components/controls/flags.ts";
 
 // As a record, so that the compiler finds a parameter that is missing or has gone.
 const MODEL: Readonly<Record<keyof ModelParams, true>> = {
-  n_layers: true, n_heads: true, d_model: true, d_head: true, d_mlp: true, attn_only: true, act_fn: true,
-  normalization_type: true, positional_embedding_type: true, readout_hidden: true, init_range: true,
+  n_layers: true, n_heads: true, d_model: true, d_head: true, d_mlp: true, attention: true, attention_power: true,
+  attn_only: true, act_fn: true, normalization_type: true, positional_embedding_type: true, readout_hidden: true, init_range: true,
 }; // biome-ignore format: a table
 
 /** Parameters of a run by its task's definition. */

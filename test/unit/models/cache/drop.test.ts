@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { Random } from "../../../../backend/common/random.ts";
 import { pageBytes } from "../../../../backend/kernels/pages.ts";
-import { HeadCache, PAGE, rowsAllocated } from "../../../../backend/models/cache/head-cache.ts";
+import { HeadCache } from "../../../../backend/models/cache/head-cache.ts";
+import { PAGE, rowsAllocated } from "../../../../backend/models/cache/page-rows.ts";
 import { PlainStorage } from "../../../../backend/models/cache/storage/plain-storage.ts";
 import { type CacheStorage, Table } from "../../../../backend/models/cache/storage/storage.ts";
 import { storageOf } from "../../../../backend/models/cache/storage/storages.ts";
@@ -12,7 +13,7 @@ await kernelsHere();
 const WIDTH = 4;
 const STORAGES: [string, () => CacheStorage][] = [
   ["plain tensors", () => new PlainStorage(WIDTH)],
-  ["the kernels' pages", () => storageOf("f32", WIDTH)],
+  ["the kernels' pages", () => storageOf("f32", { d_head: WIDTH })],
 ];
 
 /** A head, and what it is to hold: by position the number that its key begins with. */
@@ -199,7 +200,7 @@ describe.each(STORAGES)("a head that lets single positions go, in %s", (_, stora
 
 describe("a streaming head", () => {
   it("lets positions go too", () => {
-    const storage = storageOf("f32", WIDTH);
+    const storage = storageOf("f32", { d_head: WIDTH });
     const one: Modelled = { head: new HeadCache(storage, { sink: 2, recent: 6 }), length: 0, held: new Map() };
     made = [one.head];
     append(one, 8);

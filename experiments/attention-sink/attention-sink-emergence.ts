@@ -1,0 +1,59 @@
+import { meanEntropy } from "../../synthetic-tasks/bigrams/chain.ts";
+import { chainOf } from "../../synthetic-tasks/bigrams/zipf-bigram.ts";
+import type { Experiment } from "../base.ts";
+import { trainingStage } from "../progress.ts";
+import { ARMS, type Arm, armPlan, sinkParameters } from "./arms.ts";
+import { lossFigure, shareFigure, sinkFigure } from "./figures.ts";
+import { judge, sinkClaims } from "./judge.ts";
+import { type SinkCurves, sinkCurves, sinkStage } from "./measure.ts";
+
+/** Attention sinks emerge in toy transformers, where optimisation, data and softmax make them. */
+export const attentionSinkEmergence: Experiment<typeof sinkParameters> = {
+  name: "attention-sink-emergence",
+  title: "When attention sinks emerge",
+  description:
+    "Small transformers learn a toy language of word pairs and copies whose least loss is exact. Their heads' attention to a fixed " +
+    "first token is followed over training, and compared over learning rates, amounts of data, weight decay, places of that token " +
+    "and attention kernels.",
+  source: "Gu et al. 2025, When Attention Sink Emerges in Language Models",
+  parameters: sinkParameters,
+  presets: {
+    quick: {},
+    full: {
+      seeds: [0, 1, 2, 3, 4, 5],
+      steps: 4000,
+      points: 40,
+      batch: 64,
+      learning_rate: 3e-3,
+      few_sequences: 128,
+      context: 64,
+      vocabulary: 256,
+      n_layers: 4,
+      n_heads: 8,
+      d_head: 8,
+      d_model: 128,
+      evaluation_rows: 100,
+    },
+  },
+  claims: sinkClaims,
+  stages: (params) =>
+    ARMS.flatMap((arm) => [trainingStage(armPlan(arm, params), params.seeds), sinkStage(arm, params)]),
+  async run(params, context) {
+    for (const arm of ARMS) context.check(armPlan(arm, params), params.seeds);
+    const curves = {} as Record<Arm, SinkCurves[]>;
+    let least = Number.NaN;
+    for (const arm of ARMS) {
+      const runs = await context.train(armPlan(arm, params), params.seeds);
+      curves[arm] = await sinkCurves(arm, runs, params, context);
+      if (arm === "unmarked")
+        least = meanEntropy(
+          runs.map(({ taskParams, seed }) => chainOf(taskParams, seed)),
+          params.context,
+        );
+    }
+    return {
+      claims: judge(curves, params.epsilon),
+      figures: [sinkFigure(curves, params), shareFigure(curves, params), lossFigure(curves, params, least)],
+    };
+  },
+};

@@ -1,0 +1,72 @@
+import type { LineFigure } from "../../backend/common/figures/figure.ts";
+import { counted } from "../../backend/common/text.ts";
+import { meanLine } from "../curves.ts";
+import { ARM_TITLES, ARMS, type Arm, type SinkParams } from "./arms.ts";
+import type { SinkCurves } from "./measure.ts";
+
+type Curves = Readonly<Record<Arm, readonly SinkCurves[]>>;
+
+/** A level over all steps. */
+function level(name: string, steps: readonly number[], value: number): LineFigure["lines"][number] {
+  return { name, x: [...steps], y: steps.map(() => value), dashed: true };
+}
+
+/** Mean importance of the first place for heads that attend evenly: the mean of 1 / (i + 1). */
+function evenAttention({ context }: SinkParams): number {
+  return Array.from({ length: context }, (_, i) => 1 / (i + 1)).reduce((a, b) => a + b) / context;
+}
+
+/** Attention to the sink's place over training, a line a setting. */
+export function sinkFigure(curves: Curves, params: SinkParams): LineFigure {
+  const { steps } = curves.base[0]!.strongest;
+  return {
+    kind: "lines",
+    name: "sinks",
+    title: "Attention to the fixed or first token, strongest head",
+    caption: `Mean of ${counted(params.seeds.length, "seed")}, bands from the lowest to the highest. Sigmoids without normalisation by their shares.`,
+    x: { title: "training step", log: true },
+    y: { title: "mean attention", range: [0, 1] },
+    lines: [
+      ...ARMS.map((arm) => meanLine(ARM_TITLES[arm], curves[arm].map(({ strongest }) => strongest))),
+      level("epsilon", steps, params.epsilon),
+      level("chance: even attention", steps, evenAttention(params)),
+      level("ceiling", steps, 1),
+    ],
+  }; // biome-ignore format: a line of the figure a line
+}
+
+/** Share of the heads that are sinks, the paper's metric, at the end of each setting. */
+export function shareFigure(curves: Curves, params: SinkParams): LineFigure {
+  const { steps } = curves.base[0]!.share;
+  return {
+    kind: "lines",
+    name: "share",
+    title: "Share of heads that are sinks",
+    caption: `Mean of ${counted(params.seeds.length, "seed")}; a head is a sink where its mean attention exceeds ${params.epsilon}. Chance is 0: even attention stays below that.`,
+    x: { title: "training step", log: true },
+    y: { title: "share of heads", range: [0, 1] },
+    lines: [
+      ...ARMS.map((arm) => meanLine(ARM_TITLES[arm], curves[arm].map(({ share }) => share))),
+      level("chance", steps, 0),
+      level("ceiling", steps, 1),
+    ],
+  }; // biome-ignore format: a line of the figure a line
+}
+
+/** Loss on new sequences over training. @param least mean of the chains' entropies, in nats */
+export function lossFigure(curves: Curves, params: SinkParams, least: number): LineFigure {
+  const { steps } = curves.base[0]!.loss;
+  return {
+    kind: "lines",
+    name: "loss",
+    title: "Loss on new sequences",
+    caption: `Mean of ${counted(params.seeds.length, "seed")}, bands from the lowest to the highest. The least loss is exact: the entropy of the chains.`,
+    x: { title: "training step", log: true },
+    y: { title: "nats a token" },
+    lines: [
+      ...ARMS.map((arm) => meanLine(ARM_TITLES[arm], curves[arm].map(({ loss }) => loss))),
+      level("chance: uniform", steps, Math.log(params.vocabulary - 1)),
+      level("ceiling: least loss", steps, least),
+    ],
+  }; // biome-ignore format: a line of the figure a line
+}

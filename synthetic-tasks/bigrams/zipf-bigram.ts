@@ -1,0 +1,189 @@
+import { z } from "zod";
+import { Random } from "../../backend/common/random.ts";
+import { wrapped } from "../../backend/common/text.ts";
+import type { Batch, Evaluation } from "../../backend/training/task.ts";
+import { impossible, task, tokenShape } from "../base.ts";
+import { BigramChain } from "./chain.ts";
+
+/** The marker's id; words are 1 … vocabulary - 1. */
+const MARKER = 0;
+/** Stream of a seed from which the unique sequences are drawn. */
+const POOL_STREAM = 1;
+
+const parameters = z.object({
+  context: z.int().min(4).max(4096).default(32).describe("tokens of a sequence"),
+  vocabulary: z.int().min(4).max(1024).default(64).describe("token ids; 0 is the marker's, all others are words"),
+  zipf: z.number().min(0).max(4).default(1).describe("exponent of the words' frequencies"),
+  contrast: z
+    .number()
+    .min(0)
+    .max(8)
+    .default(2)
+    .describe("standard deviation of the logarithms by which pairs of words differ from chance"),
+  triggers: z
+    .int()
+    .min(0)
+    .max(1022)
+    .default(3)
+    .describe("words, the most frequent ones, behind which the word before them stands again"),
+  sequences: z.int().min(0).max(65_536).default(0).describe("different training sequences; 0 for no limit"),
+  marker: z.int().min(-1).max(4095).default(-1).describe("place of a fixed token in every sequence, from 0; -1 for no such token"),
+}); // biome-ignore format: a table
+type Params = z.output<typeof parameters>;
+
+/** A run's table of pairs, and its sequences where they are limited. */
+export interface BigramWorld {
+  readonly chain: BigramChain;
+  readonly pool?: Batch;
+}
+
+/** The chain of a run. @param params the task's, complete */
+export function chainOf(params: Readonly<Record<string, unknown>>, seed: number): BigramChain {
+  const { vocabulary, triggers, zipf, contrast } = parameters.parse(params);
+  return new BigramChain({ words: vocabulary - 1, triggers, zipf, contrast }, seed);
+}
+
+/**
+ * Stretches of the chain. Predictions of the marker, which needs no thought, and from it count nothing.
+ * @param counts whether the prediction from a word counts
+ */
+function batch(
+  chain: BigramChain,
+  { context, marker }: Params,
+  { random, rows }: { random: Random; rows: number },
+  counts: (word: number, place: number) => boolean = () => true,
+): Batch {
+  const tokens = new Int32Array(rows * context); // [rows, positions]
+  const classes = new Int32Array(rows * context);
+  const weights = new Float32Array(rows * context);
+  for (let r = 0; r < rows; r++) {
+    let place = chain.start(random);
+    for (let t = 0, words = 0; t < context; t++) {
+      const i = r * context + t;
+      if (t === marker) {
+        tokens[i] = MARKER;
+        classes[i] = place.word + 1;
+        continue;
+      }
+      tokens[i] = place.word + 1;
+      weights[i] = t + 1 !== marker && counts(place.word, words) ? 1 : 0;
+      place = chain.next(place, random);
+      classes[i] = t + 1 === marker ? MARKER : place.word + 1;
+      words++;
+    }
+  }
+  return { rows, tokens, classes, weights };
+}
+
+const chance = ({ vocabulary }: Params) => ({ accuracy: 1 / (vocabulary - 1), loss: Math.log(vocabulary - 1) });
+
+const fresh: Evaluation<Params, BigramWorld> = {
+  title: "every next word of new sequences",
+  chance,
+  sample: ({ chain }, params, random, rows) => batch(chain, params, { random, rows }),
+};
+
+const copies: Evaluation<Params, BigramWorld> = {
+  title: "words behind triggers, which the context determines",
+  chance,
+  sample: ({ chain }, params, random, rows) =>
+    batch(chain, params, { random, rows }, (word, place) => place > 0 && chain.isTrigger(word)),
+};
+
+/** Log-probabilities of the next word, given all before it in the sequence [rows, positions, vocabulary]. */
+function predict(
+  { chain }: BigramWorld,
+  { context, vocabulary, marker }: Params,
+  { rows, tokens }: Batch,
+): Float64Array {
+  const out = new Float64Array(rows * context * vocabulary).fill(Math.log(1 / (vocabulary - 1)));
+  for (let r = 0; r < rows; r++) {
+    let before: number | undefined;
+    for (let t = 0; t < context; t++) {
+      const at = r * context + t;
+      const word = tokens![at]! - 1;
+      if (t === marker) continue;
+      const next = !chain.isTrigger(word)
+        ? chain.rows[word]!
+        : before === undefined
+          ? chain.behindUnknown(word)
+          : Float64Array.from({ length: vocabulary - 1 }, (_, b) => (b === before ? 1 : 0));
+      out[at * vocabulary] = Number.NEGATIVE_INFINITY;
+      for (let b = 0; b < vocabulary - 1; b++) out[at * vocabulary + 1 + b] = Math.log(next[b]!);
+      before = word;
+    }
+  }
+  return out;
+}
+
+/** A language of word pairs, with words that copy: what attention sinks are grown on. */
+export const zipfBigram = task({
+  name: "zipf-bigram",
+  title: "Zipf bigrams with copies",
+  description:
+    "A toy language: words with Zipf's frequencies follow one another by a random table of pairs that is fixed for a run, and " +
+    "behind a few frequent words, the triggers, the word before them stands again. Pairs are learned in weights; copies need a head " +
+    "that looks back behind triggers and has nothing to do elsewhere. Sequences begin anywhere, without BOS.",
+  source:
+    "Guo et al. 2024, Active-Dormant Attention Heads (bigram-backcopy); Gu et al. 2025, When Attention Sink Emerges in Language Models",
+  parameters,
+  shape: tokenShape,
+  check({ context, vocabulary, triggers, marker }) {
+    if (triggers > vocabulary - 3)
+      throw impossible(
+        "zipf-bigram",
+        ["triggers", "vocabulary"],
+        `triggers ${triggers} leave fewer than two ordinary words of vocabulary ${vocabulary}`,
+        `give at most ${vocabulary - 3} triggers`,
+      );
+    if (marker >= context)
+      throw impossible(
+        "zipf-bigram",
+        ["marker", "context"],
+        `marker ${marker} is not among the ${context} positions of a sequence`,
+        `give at most ${context - 1}`,
+      );
+  },
+  world(params, seed): BigramWorld {
+    const chain = chainOf(params, seed);
+    if (params.sequences === 0) return { chain };
+    return { chain, pool: batch(chain, params, { random: new Random(seed, POOL_STREAM), rows: params.sequences }) };
+  },
+  sample({ chain, pool }, params, random, rows) {
+    if (!pool) return batch(chain, params, { random, rows });
+    const { context } = params;
+    const drawn = Array.from({ length: rows }, () => random.integer(0, pool.rows));
+    const row = <T extends Int32Array | Float32Array>(all: T, out: T): T => {
+      drawn.forEach((from, r) => {
+        out.set(all.subarray(from * context, (from + 1) * context), r * context);
+      });
+      return out;
+    };
+    return {
+      rows,
+      tokens: row(pool.tokens!, new Int32Array(rows * context)),
+      classes: row(pool.classes!, new Int32Array(rows * context)),
+      weights: row(pool.weights, new Float32Array(rows * context)),
+    };
+  },
+  evaluations: { fresh, copies },
+  reference: { title: "the chain's own probabilities", predict },
+  describe({ chain }, { context, marker }, { tokens }, row) {
+    const ids = tokens!.subarray(row * context, (row + 1) * context);
+    const words = Array.from(ids, (id, t) => {
+      if (t === marker) return "<marker>";
+      return chain.isTrigger(id - 1) ? `${id}*` : String(id);
+    });
+    return `${wrapped(words)}\nbehind a word with * the word before it stands again; all others follow a table of pairs`;
+  },
+  defaults: {
+    model: {
+      n_layers: 2,
+      attn_only: false,
+      normalization_type: "RMS",
+      positional_embedding_type: "rotary",
+      act_fn: "silu",
+    },
+    training: { steps: 1000, optimiser: "adamw", learning_rate: 3e-3, weight_decay: 0.1 },
+  },
+});
