@@ -3,6 +3,7 @@ import type { Definition } from "../backend/common/definitions/definition.ts";
 import type { Figure } from "../backend/common/figures/figure.ts";
 import type { Claim } from "../backend/common/figures/report.ts";
 import type { Preset } from "../backend/common/words.ts";
+import type { Soup, SoupRequest } from "../backend/jobs/soup.ts";
 import type { Model } from "../backend/models/model.ts";
 import type { Curve } from "./curves.ts";
 
@@ -79,6 +80,8 @@ export interface ExperimentContext {
   check(plan: TrainingPlan, seeds: readonly number[]): void;
   /** Trains a plan once for each seed, or finds the finished runs of an earlier call. @returns in the order of the seeds */
   train(plan: TrainingPlan, seeds: readonly number[]): Promise<TrainedRun[]>;
+  /** Averages the weights that runs ended with, or finds the mean that an earlier call has made. */
+  soup(runs: readonly TrainedRun[], request: Omit<SoupRequest, "members">): Promise<Soup>;
   /** Loads a run as it was saved at a step; the caller disposes it. */
   model(run: TrainedRun, step: number): Promise<Model>;
   /**

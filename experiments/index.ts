@@ -1,18 +1,28 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { attentionSinkEmergence } from "./attention-sink/attention-sink-emergence.ts";
 import type { Experiment } from "./base.ts";
+import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
+import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
+import { dualProcess } from "./weights/dual-process.ts";
+import { modelSoups } from "./weights/model-soups.ts";
+import { pruneOrNot } from "./weights/prune-or-not.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
   inductionEmergence,
   abruptLearning,
-  attentionSinkEmergence,
   bayesianAveraging,
+  learningAlgorithm,
   iclCircuit,
+  dualProcess,
+  modelSoups,
+  pruneOrNot,
+  attentionSinkEmergence,
+  earlyExit,
 ]);
 
 export type {

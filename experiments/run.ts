@@ -6,6 +6,7 @@ import { HeadscopeError } from "../backend/common/errors.ts";
 import type { Report } from "../backend/common/figures/report.ts";
 import type { Preset } from "../backend/common/words.ts";
 import { runsFor } from "../backend/jobs/reuse.ts";
+import { makeSoup } from "../backend/jobs/soup.ts";
 import { trainRuns } from "../backend/jobs/train-runs.ts";
 import { loadModel } from "../backend/models/load.ts";
 import { checkpointSteps } from "../backend/paths.ts";
@@ -81,6 +82,12 @@ export async function runExperiment(experiment: Experiment, options: ExperimentO
       const runs = await trainPlan(store, plan, seeds, { signal, progress });
       for (const run of runs) used.set(run.id, run);
       return runs;
+    },
+    async soup(runs, request) {
+      const soup = await makeSoup(store, { members: runs.map(({ id }) => id), ...request });
+      const { id, seed, spec } = store.run(soup.run);
+      used.set(id, { id, seed, taskParams: spec.params, curves: new Map(), checkpoints: [spec.training.steps] });
+      return soup;
     },
     model: (run, step) => loadModel(`run:${run.id}@${step}`, { signal }),
     measure: (plans) => measurements.measure(plans),

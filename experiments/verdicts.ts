@@ -19,11 +19,17 @@ export const TOO_CLOSE = "the two come too close together to tell";
  * quarter cannot say; else not reproduced.
  * @param what the vote is about, for the reason: "the rise is abrupt"
  * @param missing why a seed could not say: "no in-context ability emerged"
+ * @param noun of what votes, default "seed"
  */
-export function vote(votes: readonly Vote[], what: string, missing: string): { verdict: Verdict; why: string } {
+export function vote(
+  votes: readonly Vote[],
+  what: string,
+  missing: string,
+  noun = "seed",
+): { verdict: Verdict; why: string } {
   const passed = votes.filter((each) => each === true).length;
   const silent = votes.filter((each) => each === undefined).length;
-  const all = counted(votes.length, "seed");
+  const all = counted(votes.length, noun);
   const borne = `${passed} of ${all}: ${what}`;
   if (votes.length > 0 && passed >= QUORUM * votes.length) return { verdict: "reproduced", why: `${borne}.` };
   if (votes.length === 0 || silent > (1 - QUORUM) * votes.length)

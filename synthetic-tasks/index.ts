@@ -6,7 +6,7 @@ import { gaussianClassification } from "./gaussian-classification.ts";
 import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
-import { wordRoles } from "./word-roles.ts";
+import { wordRoles } from "./roles/word-roles.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
@@ -14,11 +14,11 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   gaussianClassification,
   linearRegression,
   associativeRecall,
-  zipfBigram,
   hmmMixture,
   wordRoles,
+  zipfBigram,
 ]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";
-export { RidgePosterior } from "./ridge.ts";
+export { RidgePosterior } from "./learners/ridge.ts";
 export { type SampledRows, sampleRows } from "./sample.ts";

@@ -32,7 +32,7 @@ export interface TaskProbeOptions extends ProbeSettings {
   readonly position?: number | "scored" | "mean";
 }
 
-/** What the loss asks for at each position. */
+/** The target that every task has: classes or values that its loss asks for. */
 function label(task: SyntheticTask): ProbeTarget<Record<string, unknown>, unknown> {
   return {
     title: "what the loss asks for",

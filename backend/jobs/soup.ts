@@ -3,7 +3,7 @@ import { tasks } from "../../synthetic-tasks/index.ts";
 import { HeadscopeError, nearestNames } from "../common/errors.ts";
 import { readRun } from "../common/run-reference.ts";
 import { readRunCheckpoint, writeRunCheckpoint } from "../models/sources/run-checkpoint.ts";
-import { checkpointFile } from "../paths.ts";
+import { checkpointFile, checkpointSteps } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
 import { tf } from "../runtime/tf.ts";
 import type { RunRecord, Store } from "../store/store.ts";
@@ -14,6 +14,7 @@ import { greedySoup, meanParameters, type SoupMethod } from "../training/soup.ts
 import { modelConfigOf, type TrainSpec } from "../training/spec.ts";
 import { Evaluator } from "../training/step.ts";
 import type { SyntheticTask } from "../training/task.ts";
+import { runsFor } from "./reuse.ts";
 
 /** Shift of the streams from which the rows come that a greedy soup is chosen by: no run is evaluated on them. */
 const SELECTION = 0x1000;
@@ -40,6 +41,8 @@ export interface Soup {
     readonly value: number;
     /** True where its weights are in the mean. */
     readonly chosen: boolean;
+    /** Its evaluations on the rows on which the mean is evaluated. */
+    readonly metrics: Readonly<Record<string, number>>;
   }[];
   /** Evaluations of the mean, on the rows on which runs are evaluated. */
   readonly metrics: Readonly<Record<string, number>>;
@@ -71,7 +74,8 @@ export async function makeSoup(
   const { plan, dispose } = stepPlan(task, spec);
   try {
     const evaluated = { task, spec, seed, world: task.world(spec.params, seed), evaluator: new Evaluator(plan) };
-    const score = (values: Float32Array) => measured(evaluated, values, SELECTION)[measure]!;
+    const selection = { stream: SELECTION, only: measure.replace(/\.\w+$/, "") };
+    const score = (values: Float32Array) => measured(evaluated, values, selection)[measure]!;
     const sign = measure.endsWith(".loss") ? -1 : 1;
     const everyone = members.map((_, i) => i);
     const { chosen, scores } =
@@ -84,7 +88,10 @@ export async function makeSoup(
     const run = await keep(store, soupSpec(members, refs), { seed, parameters: mean, metrics });
     return {
       ...{ run, method, metric: measure, metrics },
-      members: members.map(({ ref }, i) => ({ ref, value: sign * scores[i]!, chosen: chosen.includes(i) })),
+      members: members.map(({ ref }, i) => ({
+        ...{ ref, value: sign * scores[i]!, chosen: chosen.includes(i) },
+        metrics: measured(evaluated, parameters[i]!),
+      })),
     };
   } finally {
     dispose();
@@ -138,10 +145,14 @@ function checkMetric(task: SyntheticTask, spec: TrainSpec, metric: string): void
     });
 }
 
-function measured(evaluated: EvaluatedTask, values: Float32Array, stream = 0): Record<string, number> {
+function measured(
+  evaluated: EvaluatedTask,
+  values: Float32Array,
+  options?: Parameters<typeof evaluateTask>[2],
+): Record<string, number> {
   const vector = tf.tensor1d(values);
   try {
-    return evaluateTask(evaluated, vector, stream);
+    return evaluateTask(evaluated, vector, options);
   } finally {
     vector.dispose();
   }
@@ -154,7 +165,7 @@ function soupSpec(members: readonly Member[], soup: readonly string[]): TrainSpe
   return { ...spec, training: { ...spec.training, steps: Math.max(1, steps) }, probes: [], soup };
 }
 
-/** Writes the mean as a run that is done. @returns its id */
+/** Writes the mean as a run that is done, unless the store has it already. @returns its id */
 async function keep(
   store: Store,
   spec: TrainSpec,
@@ -162,7 +173,8 @@ async function keep(
 ): Promise<string> {
   const config = modelConfigOf(spec.model, tasks.get(spec.task).shape(spec.params));
   const { steps: step } = spec.training;
-  const [{ id }] = store.createRuns(spec, [seed]) as [RunRecord];
+  const { id, status } = runsFor(store, [spec], [seed])[0]![0]!;
+  if (status === "done" && checkpointSteps(id, store.folder).includes(step)) return id;
   const file = checkpointFile(id, step, store.folder);
   try {
     const written = await writeRunCheckpoint(file, { step, seed, config, spec, parameters, vectors: [] });

@@ -135,7 +135,7 @@ interface Compiled {
 }
 let whole: Compiled | undefined;
 
-/** What the set-up has compiled; a library that was found whole is not read again. */
+/** The build of the set-up; a library that was found whole is not read again. */
 function compiled(): Compiled | undefined {
   if (whole) return whole;
   const root = repository();

@@ -47,6 +47,7 @@ const COMMANDS = {
   start: (args) => [join(ROOT, "dist/cli/main.js"), "start", ...args],
   test: (args) => [VITEST, "run", ...narrowed(args), ...args],
   "test:models": (args) => [VITEST, "run", "--project", "models", ...args],
+  experiments: (args) => [join(ROOT, "dist/cli/main.js"), "experiment", "run-all", ...args],
   bench: (args) => [join(ROOT, "dist/bench.js"), ...args],
   "bench:cost": (args) => [join(ROOT, "dist/bench-cost.js"), ...args],
   "bench:ui": (args) => [join(ROOT, "dist/bench-ui.js"), ...args],

@@ -4,8 +4,8 @@ import type { TrainSpec } from "./spec.ts";
 import type { Evaluator } from "./step.ts";
 import type { SyntheticTask } from "./task.ts";
 
-/** Streams of a seed from which evaluations are drawn, one each; steps have the streams from 0 on. */
-const EVALUATION_STREAM = 0xf0000000;
+/** Streams of a seed from which evaluations are drawn, one each in their order; steps have the streams from 0 on. */
+export const EVALUATION_STREAM = 0xf0000000;
 
 /** A task as a seed sees it, and the means to evaluate its models. */
 export interface EvaluatedTask {
@@ -18,16 +18,18 @@ export interface EvaluatedTask {
 
 /**
  * Evaluates parameters [parameters] on every held-out split of a task, the same rows whatever the parameters.
- * @param stream shifts the streams that the rows come from, for rows that no run was evaluated on; default 0
+ * @param options `stream` shifts the streams that the rows come from, for rows that no run was evaluated on, default 0; `only` names the one
+ *   split that is wanted
  * @returns `EVALUATION.loss` and `EVALUATION.accuracy`
  */
 export function evaluateTask(
   { task, spec, world, seed, evaluator }: EvaluatedTask,
   parameters: Tensor,
-  stream = 0,
+  { stream = 0, only }: { stream?: number; only?: string } = {},
 ): Record<string, number> {
   const values: Record<string, number> = {};
   Object.entries(task.evaluations).forEach(([name, evaluation], e) => {
+    if (only !== undefined && name !== only) return;
     const random = new Random(seed, EVALUATION_STREAM + stream + e);
     const batch = evaluation.sample(world, spec.params, random, spec.training.evaluation_rows);
     for (const [what, value] of Object.entries(evaluator.evaluate(parameters, batch)))

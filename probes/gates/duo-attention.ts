@@ -12,7 +12,7 @@ import { streamingMixture } from "../../backend/training/gates/streaming.ts";
 import { fitPasskeys, passkeyOf, passkeyParameters } from "./passkey-parameters.ts";
 
 const parameters = z.object({
-  num_steps: z.int().min(1).default(200).describe("optimiser steps (DuoAttention: 2000)"),
+  num_steps: z.int().min(1).default(100).describe("optimiser steps (DuoAttention: 2000)"),
   lr: z.number().positive().default(0.02).describe("largest learning rate"),
   reg_weight: z.number().min(0).default(0.05).describe("weight of the mean of the gates in the loss"),
   initial_value: z.number().min(0).max(1).default(1).describe("value of the gates before training"),

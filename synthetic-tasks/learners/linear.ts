@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { RidgePosterior } from "../ridge.ts";
 import { learner, type OnlineLearner } from "./base.ts";
 import { LeastSquares } from "./least-squares.ts";
+import { RidgePosterior } from "./ridge.ts";
 
 const SOURCE = "Akyürek et al. 2023, What learning algorithm is in-context learning?";
 

@@ -4,7 +4,7 @@ import { ANYTHING, checkOptions, FUNCTION, type Rules, real } from "../../common
 import { type CacheLevels, createLevels } from "../../heads/levels.ts";
 import { type LayerLevels, levelsOf, type SampledPage, scaledNumbers } from "../../models/cache/forms/kvquant.ts";
 import { gradientsBefore, keyRotation } from "../../models/cache/forms/rotation.ts";
-import { PAGE } from "../../models/cache/head-cache.ts";
+import { PAGE } from "../../models/cache/page-rows.ts";
 import { forward } from "../../models/forward/forward.ts";
 import type { Model } from "../../models/model.ts";
 import { checkRows } from "../../models/tokens.ts";

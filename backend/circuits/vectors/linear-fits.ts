@@ -1,26 +1,15 @@
 import { logistic } from "./logistic.ts";
-import { type Matrix, product } from "./matrix.ts";
+import { type Labels, type Linear, type Matrix, product } from "./matrix.ts";
 
 /**
  * Linear fits with an L2 penalty on the weights and none on the intercepts, of centred examples. Double precision throughout.
  */
-
-/** A linear function of examples. */
-export interface Linear {
-  /** [dimensions, outputs] */
-  readonly weights: Matrix;
-  /** [outputs] */
-  readonly intercepts: Float64Array;
-}
 
 /** Examples that are fitted and examples that are tested, alike in their dimensions. */
 export interface Examples {
   readonly train: Matrix;
   readonly test: Matrix;
 }
-
-/** A class for each training example, from 0. */
-export type Labels = readonly number[];
 
 /** Outputs of a linear function [examples, outputs]. */
 export function outputsOf({ weights, intercepts }: Linear, examples: Matrix): Matrix {

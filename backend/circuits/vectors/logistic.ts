@@ -1,5 +1,4 @@
-import type { Labels, Linear } from "./linear-fits.ts";
-import type { Matrix } from "./matrix.ts";
+import type { Labels, Linear, Matrix } from "./matrix.ts";
 
 const MOST_STEPS = 1_000;
 /** Largest entry of a gradient at which a fit has settled, for each example. */

@@ -27,3 +27,14 @@ export function product(a: Matrix, b: Matrix): Matrix {
     }
   return { rows: a.rows, columns: b.columns, data };
 }
+
+/** A linear function of examples. */
+export interface Linear {
+  /** [dimensions, outputs] */
+  readonly weights: Matrix;
+  /** [outputs] */
+  readonly intercepts: Float64Array;
+}
+
+/** A class for each training example, from 0. */
+export type Labels = readonly number[];

@@ -3,6 +3,7 @@ import {
   experimentCommand,
   experimentParameters,
   experiments,
+  type FinishedExperiment,
   findReport,
   keptReports,
   runExperiment,
@@ -10,8 +11,9 @@ import {
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Preset } from "../../common/words.ts";
-import { openStore } from "../../store/store.ts";
+import { openStore, type Store } from "../../store/store.ts";
 import type { Context } from "../context.ts";
+import { lineOf, ReportedFailure } from "../errors.ts";
 import { definitionDocument } from "../text/definition.ts";
 import { listText, reportComparisonText, reportsText, reportText } from "../text/experiment.ts";
 
@@ -47,22 +49,76 @@ export async function reproduce(context: Context, options: ExperimentCommandOpti
       throw new HeadscopeError("usage", "seeds are given twice", { remedy: "give --seeds or --param seeds" });
     changes["seeds"] = seeds;
   }
-  const params = experimentParameters(experiments, name, preset, changes);
+  const { report, folder, id } = await withStore(context, (store) =>
+    finish(context, store, { name, preset, changes, out }),
+  );
+  await context.print(id === undefined ? report : { ...report, id }, () => reportText(report, folder));
+}
+
+/** Runs every experiment one after the other. @throws ReportedFailure where one failed, once the others have run */
+export async function reproduceAll(
+  context: Context,
+  { preset }: Pick<ExperimentCommandOptions, "preset">,
+): Promise<void> {
+  const finished: FinishedExperiment[] = [];
+  const failed: string[] = [];
+  await withStore(context, async (store) => {
+    for (const { name } of experiments.list()) {
+      context.note(name);
+      try {
+        const each = await finish(context, store, { name, preset, changes: {} });
+        finished.push(each);
+        await context.show(`${reportText(each.report, each.folder)}\n`);
+      } catch (error) {
+        if (context.signal.aborted) throw error;
+        failed.push(name);
+        context.note(`headscope: ${name}: ${lineOf(error)}`);
+      }
+    }
+  });
+  const documents = finished.map(({ report, id }) => ({ ...report, id }));
+  await context.print(documents, () =>
+    [
+      ...finished.map(({ report }) => `${report.experiment.name}: ${report.summary}`),
+      ...failed.map((name) => `${name}: failed`),
+    ].join("\n"),
+  );
+  if (failed.length > 0) throw new ReportedFailure(1);
+}
+
+/** An experiment as a command asks for it: what differs from the preset, and where its report goes. */
+interface ExperimentChoice {
+  readonly name: string;
+  readonly preset: Preset;
+  readonly changes: Readonly<Record<string, string>>;
+  readonly out?: string | undefined;
+}
+
+/** Runs an experiment to its report. */
+function finish(
+  context: Context,
+  store: Store,
+  { name, preset, changes, out }: ExperimentChoice,
+): Promise<FinishedExperiment> {
+  return runExperiment(experiments.get(name), {
+    store,
+    preset,
+    params: experimentParameters(experiments, name, preset, changes),
+    command: experimentCommand(name, preset, changes),
+    signal: context.signal,
+    progress: context.progress,
+    out,
+  });
+}
+
+/** Does work with the store of runs; says how to go on where it is interrupted. */
+async function withStore<T>(context: Context, work: (store: Store) => Promise<T>): Promise<T> {
   const store = openStore();
   try {
-    const { report, folder, id } = await runExperiment(experiments.get(name), {
-      store,
-      preset,
-      params,
-      command: experimentCommand(name, preset, changes),
-      signal: context.signal,
-      progress: context.progress,
-      out,
-    });
-    await context.print(id === undefined ? report : { ...report, id }, () => reportText(report, folder));
+    return await work(store);
   } finally {
     store.close();
-    if (context.signal.aborted) context.note("  finished runs are kept: run the experiment again, and it goes on");
+    if (context.signal.aborted) context.note("  finished runs are kept: run the same command again, and it goes on");
   }
 }
 

@@ -1,15 +1,16 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { PRESETS } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
 import { paramOption, wordParser } from "../options.ts";
 
-/** `headscope experiment list`, `run`, `report` and `compare`: scripted reproductions and their reports. */
+/** `headscope experiment list`, `run`, `run-all`, `report` and `compare`: scripted reproductions and their reports. */
 export function register(program: Command, runs: Runs): void {
   const experiment = program
     .command("experiment")
     .description("reproduce a paper's claims: train, measure, and report a verdict on each");
   registerList(experiment, runs);
   registerRun(experiment, runs);
+  registerRunAll(experiment, runs);
   registerReport(experiment, runs);
   registerCompare(experiment, runs);
 }
@@ -27,16 +28,30 @@ function registerRun(experiment: Command, runs: Runs): void {
     .description(
       "run an experiment and write its report (JSON, HTML, PNG); finished runs of an earlier call are used again",
     )
-    .option(
-      "--preset <size>",
-      "quick: minutes on two cores; full: the paper's setting or near it",
-      wordParser("--preset", PRESETS),
-      "quick",
-    )
+    .addOption(presetOption())
     .option("--seeds <list>", "seeds, same as --param seeds=0,1,2,3")
     .option("--out <dir>", "folder of the report (default: one of its own in experiments/ of the data folder)");
   paramOption(command, "a parameter of the experiment; may be repeated");
   runs(command, async () => (await import("./experiment.run.ts")).reproduce);
+}
+
+function registerRunAll(experiment: Command, runs: Runs): void {
+  runs(
+    experiment
+      .command("run-all")
+      .description(
+        "run every experiment one after the other and print its verdicts; one that fails does not stop the others",
+      )
+      .addOption(presetOption()),
+    async () => (await import("./experiment.run.ts")).reproduceAll,
+  );
+}
+
+/** --preset of a run, with its default. */
+function presetOption(): Option {
+  return new Option("--preset <size>", "quick: minutes on two cores; full: the paper's setting or near it")
+    .argParser(wordParser("--preset", PRESETS))
+    .default("quick");
 }
 
 function registerReport(experiment: Command, runs: Runs): void {

@@ -4,7 +4,7 @@ import { parseParameters, readPairs } from "../../common/definitions/definition.
 import { counted } from "../../common/text.ts";
 import { refuseFolder } from "../../exports/folder.ts";
 import { writeLevels } from "../../heads/levels.ts";
-import { PAGE } from "../../models/cache/head-cache.ts";
+import { PAGE } from "../../models/cache/page-rows.ts";
 import type { Context } from "../context.ts";
 import { type SampleOptions, sampleText, sampleTokens } from "../inputs/sample.ts";
 import { withModel } from "../model.ts";

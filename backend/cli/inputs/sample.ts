@@ -19,14 +19,17 @@ const TASK = "multi-key";
 
 /**
  * Reads the sample's text, before a model is loaded.
- * @throws HeadscopeError (usage) for two samples, (missing) for a file that is not there
+ * @throws HeadscopeError (usage) for two samples, (missing) for a file that is not there, (input) for an empty one
  */
 export async function sampleText({ textFile, tokensFile }: SampleOptions): Promise<string | undefined> {
   if (textFile !== undefined && tokensFile !== undefined)
     throw new HeadscopeError("usage", "--text-file and --tokens-file cannot go together", {
       remedy: "give one of them",
     });
-  return textFile === undefined ? undefined : readText(textFile, "text file");
+  if (textFile === undefined) return undefined;
+  const text = await readText(textFile, "text file");
+  if (text !== "") return text;
+  throw new HeadscopeError("input", `${textFile} is empty`, { remedy: "give a text", subject: textFile });
 }
 
 /**

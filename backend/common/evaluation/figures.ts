@@ -11,6 +11,9 @@ const AXES: Readonly<Record<EvaluationCost, string>> = {
   decode: "time of a new token, ms",
 };
 
+/** Length of the axis of a cost, by its largest. */
+const MARGIN = 1.05;
+
 /** Names of measures on an axis. */
 export const MEASURE_AXES: Readonly<Record<EvaluationMeasure, string>> = {
   score: "score",
@@ -96,7 +99,7 @@ function tradeoffFigure(
     name: `${measure === "score" ? "" : "loss-"}${cost}-${length}`,
     title: `${name} against ${cost === "bytes" ? "memory" : `time: ${cost}`}, ${counted(length, "token")}`,
     caption: `Mean ${measure} over ${tasks.join(", ")} with 95 % intervals; a line a policy, its points the budgets. No point is better and cheaper than the dashed front.`,
-    x: { title: AXES[cost] },
+    x: { title: AXES[cost], range: [0, MARGIN * (Math.max(...all.map((point) => point.cost)) || 1)] },
     y: { title: MEASURE_AXES[measure], ...(range && { range }) },
     lines: [
       ...labels.map((label) => {

@@ -3,7 +3,7 @@ import type { CacheKind } from "../../common/words.ts";
 import { SQUARE } from "../../kernels/attend.ts";
 import { cacheRowBytes, keyRowBytes } from "../../kernels/pages.ts";
 import { codedPageBytes } from "../../models/cache/forms/size.ts";
-import { PAGE, rowsAllocated } from "../../models/cache/head-cache.ts";
+import { PAGE, rowsAllocated } from "../../models/cache/page-rows.ts";
 import { localWindow, type ModelConfig } from "../../models/config.ts";
 import type { Window } from "../../models/transformer/attention.ts";
 import type { PolicyChoice } from "../policies/choice.ts";

@@ -7,6 +7,9 @@ import type { LayerView } from "./kinds/tokens.ts";
 /** Score of keys that a query does not see. */
 export const UNSEEN = -1e30;
 
+/** Score of keys that stay in any case. */
+const ALWAYS = 3e38;
+
 /** The part of a layer's view that its attention is made of. */
 export type Attending = Pick<
   LayerView,
@@ -59,9 +62,10 @@ export function withFirst(scores: Tensor, first: number): Tensor {
   return tf.concat([above(scores, first), scores], 1);
 }
 
-/** Scores above all of these [KV heads, count]. */
+/** Scores above all that there can be [KV heads, count]. */
 function above(scores: Tensor, count: number): Tensor {
-  return tf.broadcastTo(tf.add(tf.max(scores), 1), [scores.shape[0]!, count]);
+  const heads = scores.shape[0]!;
+  return tf.tensor2d(new Float32Array(heads * count).fill(ALWAYS), [heads, count]);
 }
 
 /** The first keys of a layer's scores. @param scores [KV heads, held] */
@@ -75,7 +79,8 @@ export function firstOf(scores: Tensor, count: number): Tensor {
  * @returns [KV heads, held]
  */
 export function received(view: LayerView, pattern: (part: Attending) => Tensor = patternOf): Tensor {
-  if (view.attention) return groupMean(tf.sum(view.attention, 1), view.kvHeads);
+  if (view.received && pattern === patternOf) return view.received;
+  if (view.attention) return groupMean(tf.sum(pattern(view), 1), view.kvHeads);
   const { config, layer, length, kvHeads, held, keys, positions, queries, step, steps } = view;
   const [heads, count, width] = queries.shape as [number, number, number];
   const parts = Array.from({ length: Math.ceil(count / TOGETHER) }, (_, i) => {
@@ -90,6 +95,11 @@ export function received(view: LayerView, pattern: (part: Attending) => Tensor =
     });
   });
   return groupMean(tf.addN(parts), kvHeads);
+}
+
+/** L2 norms of keys. @param keys [KV heads, keys, d_head] @returns [KV heads, keys] */
+export function normsOf(keys: Tensor): Tensor {
+  return tf.sqrt(tf.sum(tf.square(keys), 2));
 }
 
 /** Sums by key with those of later queries. @param sums [KV heads, held before] @param more [KV heads, held] */

@@ -2,7 +2,18 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { Window } from "../transformer/attention.ts";
-import { countIn, freeSlots, positionsBySlot, settled, withoutPositions, withPositions } from "./runs.ts";
+import { PAGE, rowsAllocated } from "./page-rows.ts";
+import {
+  countIn,
+  freeSlots,
+  overlap,
+  positionsBySlot,
+  settled,
+  toRuns,
+  withoutPositions,
+  withPositions,
+} from "./runs.ts";
+import { type Extent, extentsOf, type KeptSpans, spansFrom, spansOf } from "./spans.ts";
 import {
   type CachePage,
   type CacheStorage,
@@ -13,21 +24,8 @@ import {
 } from "./storage/storage.ts";
 import { heldRuns, positionsOf, type Run, slotOf, slotsUsed, survives } from "./window.ts";
 
-/** Slots of a page: as many rows as the kernels attend to in one piece, so that no piece lies in two pages. */
-export const PAGE = 128;
-/** Slots with which a head's last page begins; it is doubled until it is whole. */
-const LEAST = 16;
-
 /** Positions that go at once without all others moving together: of many, runs of slots would be cut to pieces. */
 const FEW = 8;
-
-/** Rows of a page, which hold consecutive positions. */
-export interface Extent {
-  readonly page: CachePage;
-  readonly row: number;
-  readonly position: number;
-  readonly count: number;
-}
 
 /** Keys and values as they are held, and their positions. */
 interface PositionedBytes extends StoredBytes {
@@ -60,23 +58,6 @@ export interface WholePage {
   readonly page: CachePage;
   /** Of its rows. */
   readonly positions: Int32Array;
-}
-
-/** Spans of what an eviction has left [n, 4], and what they were made of. */
-interface KeptSpans {
-  readonly runs: readonly Run[];
-  readonly pages: readonly CachePage[];
-  readonly spans: Int32Array;
-}
-
-/** Rows that a head which holds `length` tokens has memory for. */
-export function rowsAllocated(length: number, window?: Window): number {
-  const slots = slotsUsed(length, window);
-  const last = slots % PAGE;
-  if (last === 0) return slots;
-  const rows = Math.max(LEAST, 2 ** Math.ceil(Math.log2(last)));
-  const most = window ? window.sink + window.recent - (slots - last) : PAGE;
-  return slots - last + Math.min(rows, most);
 }
 
 /**
@@ -314,16 +295,8 @@ export class HeadCache {
   /** The same as rows of pages. @throws HeadscopeError (usage) where no forward has given some of them a place */
   extents(length: number): Extent[] {
     this.#insistPlaced(length);
-    const extents: Extent[] = this.#pruned ? this.#pruned.extents(this.#before) : [];
-    for (const { slot, position, count } of this.#runs(length))
-      for (let done = 0; done < count; ) {
-        const row = (slot + done) % PAGE;
-        const page = this.#pages[Math.floor((slot + done) / PAGE)]!;
-        const now = Math.min(count - done, PAGE - row);
-        extents.push({ page, row, position: position + done, count: now });
-        done += now;
-      }
-    return extents;
+    const pruned = this.#pruned?.extents(this.#before) ?? [];
+    return [...pruned, ...extentsOf(this.#runs(length), this.#pages)];
   }
 
   /** The slot that a new position takes. */
@@ -697,53 +670,4 @@ function notHeld(position: number, verb: string): HeadscopeError {
   return new HeadscopeError("usage", `position ${position} can't be ${verb}: the head does not hold it`, {
     remedy: "give positions among those that `read` shows",
   });
-}
-
-/** Runs as spans [n, 4] of rows of pages: page, row in it, position of that row, count. @param pages in which their slots lie */
-function spansOf(runs: readonly Run[], pages: readonly CachePage[]): Int32Array {
-  let most = 0; // spans: a run begins one, and each end of a page that it reaches over another
-  for (const { slot, count } of runs) most += 1 + Math.floor(((slot % PAGE) + count) / PAGE);
-  const spans = new Int32Array(4 * most);
-  let end = 0;
-  for (const { slot, position, count } of runs)
-    for (let done = 0; done < count; ) {
-      const row = (slot + done) % PAGE;
-      const now = Math.min(count - done, PAGE - row);
-      spans[end++] = pages[Math.floor((slot + done) / PAGE)]!.id;
-      spans[end++] = row;
-      spans[end++] = position + done;
-      spans[end++] = now;
-      done += now;
-    }
-  return spans.subarray(0, end);
-}
-
-/** Spans without their first rows. @param spans [n, 4] */
-function spansFrom(spans: Int32Array, first: number): Int32Array {
-  let before = 0;
-  for (let i = 0; i < spans.length; before += spans[i + 3]!, i += 4) {
-    const skipped = first - before;
-    if (skipped >= spans[i + 3]!) continue;
-    const rest = spans.slice(i);
-    if (skipped > 0) rest.set([rest[1]! + skipped, rest[2]! + skipped, rest[3]! - skipped], 1);
-    return rest;
-  }
-  return new Int32Array(0);
-}
-
-/** The part of a run whose positions lie from `first` to before `end`. */
-function overlap({ slot, position, count }: Run, first: number, end: number): Run[] {
-  const [from, to] = [Math.max(position, first), Math.min(position + count, end)];
-  return to > from ? [{ slot: slot + from - position, position: from, count: to - from }] : [];
-}
-
-/** Ascending positions in slots one after the other, as runs. */
-function toRuns(positions: readonly number[]): Run[] {
-  const runs: { slot: number; position: number; count: number }[] = [];
-  positions.forEach((position, slot) => {
-    const last = runs.at(-1);
-    if (last && last.position + last.count === position) last.count++;
-    else runs.push({ slot, position, count: 1 });
-  });
-  return runs;
 }

@@ -1,7 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { Window } from "../transformer/attention.ts";
-import { type HeadCache, PAGE } from "./head-cache.ts";
+import type { HeadCache } from "./head-cache.ts";
 import type { KvCache } from "./kv-cache.ts";
+import { PAGE } from "./page-rows.ts";
 import { type CachePage, concatenated, Table } from "./storage/storage.ts";
 import { survives } from "./window.ts";
 

@@ -118,3 +118,20 @@ export function positionsBySlot(runs: readonly Run[], slots: number): Int32Array
   for (const { slot, position, count } of runs) for (let i = 0; i < count; i++) positions[slot + i] = position + i;
   return positions;
 }
+
+/** The part of a run whose positions lie from `first` to before `end`. */
+export function overlap({ slot, position, count }: Run, first: number, end: number): Run[] {
+  const [from, to] = [Math.max(position, first), Math.min(position + count, end)];
+  return to > from ? [{ slot: slot + from - position, position: from, count: to - from }] : [];
+}
+
+/** Ascending positions in slots one after the other, as runs. */
+export function toRuns(positions: readonly number[]): Run[] {
+  const runs: { slot: number; position: number; count: number }[] = [];
+  positions.forEach((position, slot) => {
+    const last = runs.at(-1);
+    if (last && last.position + last.count === position) last.count++;
+    else runs.push({ slot, position, count: 1 });
+  });
+  return runs;
+}

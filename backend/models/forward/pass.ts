@@ -65,7 +65,9 @@ export class ForwardPass {
     const requests = this.requestsAt(points, chunk);
     const extent = { rows: this.plan.rows, tokens: chunk.tokens };
     const { captured } = this.requests;
-    const { out, activations } = runStage({ ...stage, extent, requests, captured, activations: this.precision });
+    // Tokens that lie among others are another number each time: to compile for it takes longer than it saves.
+    const xla = stage.xla && this.input.places === undefined;
+    const { out, activations } = runStage({ ...stage, xla, extent, requests, captured, activations: this.precision });
     this.collect(points.prefix, requests.wanted, activations, chunk);
     return out;
   }

@@ -134,6 +134,7 @@ function evaluations({ task: name, spec }: RunRecord): Pick<RunDetail, "evaluati
 
 /** The command line that trains a run again: what differs from the task's defaults. */
 export function trainCommand({ task, seed, spec }: Pick<RunRecord, "task" | "seed" | "spec">): string {
+  if (spec.soup) return command(["runs", "soup", ...spec.soup]);
   const flags = tasks.names().includes(task) ? [...tasks.flags(task), ...trainFlags(tasks.get(task))] : [];
   const defaults = new Map(flags.map((flag) => [flag.name, flag.default]));
   const settings = Object.entries({ ...spec.params, ...spec.model, ...spec.training }).filter(

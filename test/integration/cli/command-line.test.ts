@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { HeadComparison } from "../../../backend/common/api/documents.ts";
-import { commandFolder, expectLine, ROOT } from "../../helpers/cli.ts";
+import { commandFolder, expectLine, ROOT, spawnHeadscope } from "../../helpers/cli.ts";
 import { headscope } from "../../helpers/headscope.ts";
 
 const { at, file } = commandFolder();
@@ -126,7 +126,7 @@ describe("--json", () => {
   });
 
   test("doctor prints its report with settings that no command works with, and exits as these do", async () => {
-    const run = await headscope(["doctor", "--json"], { env: { HEADSCOPE_THREADS: "many" } });
+    const run = await spawnHeadscope(["doctor", "--json"], { env: { HEADSCOPE_THREADS: "many" } });
     expect(run.code).toBe(2);
     const { problems } = run.json<{ problems: { what: string; exitCode?: number }[] }>();
     expect(problems.find(({ what }) => what.includes("HEADSCOPE_THREADS"))).toMatchObject({ exitCode: 2 });

@@ -5,7 +5,12 @@ import { createProgram } from "../../../backend/cli/program.ts";
 import { blocksOf, readPage } from "../../helpers/docs.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
-const PAGES = ["README.md", ...readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`)];
+const PAGES = [
+  "README.md",
+  ...readdirSync(join(ROOT, "docs"), { recursive: true, encoding: "utf8" }).flatMap((name) =>
+    name.endsWith(".md") ? [`docs/${name}`] : [],
+  ),
+];
 
 /** The command lines of a page's blocks, fenced or indented, up to a #, a pipe or a redirection. */
 function commandLines(page: string): string[] {

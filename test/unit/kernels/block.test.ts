@@ -10,8 +10,11 @@ import { useThreads } from "../../../backend/kernels/kernels.ts";
 import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
 import { Page } from "../../../backend/kernels/pages.ts";
 import { type HeadPlaces, placesOf, slotsOf, spansOf } from "../../../backend/kernels/places.ts";
+import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../../backend/models/config.ts";
+import { forward } from "../../../backend/models/forward/forward.ts";
 import { kernelBlock } from "../../../backend/models/forward/kernel-block.ts";
+import type { ForwardOptions } from "../../../backend/models/forward/types.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import type { BlockWeights } from "../../../backend/models/weights/block-parts.ts";
@@ -200,6 +203,33 @@ describe.skipIf(!ready)("a block as one kernel is the engine's block", () => {
       });
       model.dispose();
     }
+  });
+
+  it("for a token whose pattern alone is looked at, which is the plain forward's", () => {
+    const model = randomModel(smallConfig());
+    const tokens = Array.from({ length: 12 }, (_, i) => (7 * i) % model.config.d_vocab);
+    const names = model.weights.blocks.map((_, layer) => `blocks.${layer}.attn.hook_pattern`);
+    const run = (options: ForwardOptions) => {
+      const cache = new KvCache(model.config, { capacity: 16 });
+      forward(model, { tokens: [tokens], cache, logitsAt: "none" }).dispose();
+      const result = forward(model, { tokens: [[5]], cache, logitsAt: "last" }, options);
+      const patterns = names.map((name) => result.activations.get(name)).filter((each) => each !== undefined);
+      const read = { logits: [...numbers(result.logits!)], patterns: patterns.map(numbers), shape: patterns[0]?.shape };
+      result.dispose();
+      cache.dispose();
+      return read;
+    };
+    const { logits } = run({}); // the model keeps its tables of rotations from here on
+    const before = tf.memory().numTensors;
+    const [looked, plain] = [run({ names }), run({ names, captured: false })];
+    // A block that is taken apart adds up in another order.
+    expect(looked.logits).toEqual(logits);
+    expect(looked.shape).toEqual([1, model.config.n_heads, 1, 13]);
+    looked.patterns.forEach((pattern, layer) => {
+      expect(relativeError(pattern, plain.patterns[layer]!)).toBeLessThan(1e-5);
+    });
+    expect(tf.memory().numTensors).toBe(before);
+    model.dispose();
   });
 
   it("with the same bits for any number of threads, and for a token alone and among others", () => {

@@ -275,6 +275,10 @@ test("a run's command names what differs from the defaults", async () => {
     "npx headscope train induction",
   );
   const spec = makeSpec(task, { steps: 7, vocabulary: 32, d_model: 16, n_heads: 2 });
+  const mean = { ...spec, soup: ["run:induction-1@5", "run:induction-2@5"] };
+  expect(trainCommand({ task: "induction", seed: 3, spec: mean })).toBe(
+    "npx headscope runs soup run:induction-1@5 run:induction-2@5",
+  );
   const command = trainCommand({ task: "induction", seed: 3, spec });
   const given = [...command.matchAll(/--param (\w+)=(\w+)/g)].map(([, name, value]) => `${name}=${value}`);
   expect(given.sort()).toEqual(["d_model=16", "n_heads=2", "steps=7", "vocabulary=32"]);

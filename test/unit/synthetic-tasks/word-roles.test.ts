@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
 import type { Batch } from "../../../backend/training/task.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
-import { wordRoles as task } from "../../../synthetic-tasks/word-roles.ts";
+import { wordRoles as task } from "../../../synthetic-tasks/roles/word-roles.ts";
 
 type Params = Parameters<typeof task.sample>[1];
 const make = (raw: Record<string, unknown> = {}): Params => tasks.parse(task.name, raw) as Params;

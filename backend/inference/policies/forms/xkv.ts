@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
-import { PAGE } from "../../../models/cache/head-cache.ts";
+import { PAGE } from "../../../models/cache/page-rows.ts";
 import { tf } from "../../../runtime/tf.ts";
 import { type Condensed, formPolicy, type HeldPrompt, type LayerRows } from "../kinds/form.ts";
 import { refuseBoth } from "../kinds/parameters.ts";

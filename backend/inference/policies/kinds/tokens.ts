@@ -28,6 +28,8 @@ export interface LayerView {
   readonly queries: Tensor;
   /** Attention of a new token [heads, 1, held], where the policy looks at nothing else of it (`attends`); then it has no `queries`. */
   readonly attention?: Tensor | undefined;
+  /** The same, mean over the query heads of each KV head [KV heads, held]. */
+  readonly received?: Tensor | undefined;
   /** Residual stream before the layer, of the tokens whose queries would be seen [tokens, d_model]; where `stream` asks for it. */
   readonly stream: Tensor;
   /** New tokens that have gone through the model, and most that there will be. */

@@ -1,14 +1,10 @@
 import type { z } from "zod";
-import { jsonSchema } from "../../../common/definitions/parameters.ts";
-import { HeadscopeError } from "../../../common/errors.ts";
 import { counted } from "../../../common/text.ts";
 import { SQUARE } from "../../../kernels/attend.ts";
 import type { ModelConfig } from "../../../models/config.ts";
-import type { ModelDescription } from "../../../models/sources/source.ts";
-import type { Chosen, Policy } from "./policy.ts";
 
 /** Things that a model, or its context, has a number of, and what an error calls that which has them. */
-interface Unit {
+export interface Unit {
   readonly owner: (params: Readonly<Record<string, unknown>>) => string;
   readonly noun: string;
   /** @param params of the policy, on which the number may depend */
@@ -42,24 +38,4 @@ export type UnitName = keyof typeof UNITS;
  */
 export function inUnit<S extends z.ZodType>(unit: UnitName, schema: S): S {
   return schema.meta({ unit }) as S;
-}
-
-/**
- * Insists that no parameter of a policy names more than a model has. A default may: a paper's scale covers a small model whole.
- * @throws HeadscopeError (usage) with both numbers
- */
-export function checkUnits({ ref, config }: ModelDescription, { policy, params }: Chosen<Policy>): void {
-  for (const [name, field] of Object.entries(jsonSchema(policy.parameters).properties ?? {})) {
-    const unit: Unit | undefined = field.unit === undefined ? undefined : UNITS[field.unit as UnitName];
-    const value = params[name];
-    if (unit === undefined || value === undefined || value === field.default) continue;
-    const most = unit.most(config, params);
-    const beyond = [value].flat().find((each) => Number(each) > most);
-    if (beyond === undefined) continue;
-    throw new HeadscopeError(
-      "usage",
-      `${name} of ${policy.name} can't be ${beyond}: of ${ref} ${unit.owner(params)} has ${counted(most, unit.noun)}`,
-      { remedy: `give at most ${most}`, field: name },
-    );
-  }
 }

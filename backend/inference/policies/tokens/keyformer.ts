@@ -28,10 +28,12 @@ export function keyformerWith(noise: Noise): TokenPolicy<typeof parameters> {
     source:
       "Adnan et al. 2024, Keyformer: KV Cache Reduction through Key Tokens Selection for Efficient Generative Inference",
     parameters,
-    queries: () => ({ of: "all" }),
+    queries: () => ({ of: "all", attends: true }),
     observe(view, sums, { seed }) {
       const temperature = 1 + view.step / view.steps;
-      const noisy = (part: Attending) => tf.softmax(tf.div(tf.add(logitsOf(part), noise(part, seed)), temperature));
+      // The logarithms of a pattern are its logits but for a number for each query, which no softmax sees.
+      const logits = (part: Attending) => (part.attention ? tf.log(part.attention) : logitsOf(part));
+      const noisy = (part: Attending) => tf.softmax(tf.div(tf.add(logits(part), noise(part, seed)), temperature));
       return addedUp(sums, received(view, noisy));
     },
     score: (view, params, sums) => withRecent(view, sums!, Math.trunc(params.recent * kept(params, view.prompt))),
@@ -39,8 +41,9 @@ export function keyformerWith(noise: Noise): TokenPolicy<typeof parameters> {
 }
 
 /** Heavy hitters by attention with noise, and recent tokens. */
-export const keyformer = keyformerWith(({ queries, held, layer, length, step }, seed) => {
-  const [heads, count] = queries.shape as [number, number];
+export const keyformer = keyformerWith((view, seed) => {
+  const { held, layer, length, step } = view;
+  const [heads, count] = (view.attention ?? view.queries).shape as [number, number];
   const uniform = new Float32Array(heads * count * held);
   // A stream for every layer and part, so that no two draws are alike.
   new Random(seed, layer * 2 ** 20 + length + step).fillUniform(uniform);

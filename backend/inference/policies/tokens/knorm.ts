@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
+import { normsOf } from "../attention.ts";
 import { evenParameters, momentParameter } from "../kinds/parameters.ts";
 import { tokenPolicy } from "../kinds/tokens.ts";
 
@@ -10,6 +11,6 @@ export const knorm = tokenPolicy({
   description: "Each KV head keeps the keys of the smallest L2 norm, which tend to be those that are attended to.",
   source: "Devoto et al. 2024, A Simple and Effective L2 Norm-Based Strategy for KV Cache Compression",
   parameters: z.object({ ...evenParameters, ...momentParameter }),
-  ofKeys: (keys) => tf.norm(keys, "euclidean", 2),
+  ofKeys: normsOf,
   score: (_, __, norms) => tf.neg(norms!),
 });

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { tf } from "../../../runtime/tf.ts";
-import { firstOf, patternOf, withLast } from "../attention.ts";
+import { firstOf, received, withLast } from "../attention.ts";
 import { evenParameters, momentParameter } from "../kinds/parameters.ts";
 import { tokenPolicy } from "../kinds/tokens.ts";
 
@@ -16,7 +16,7 @@ export const tova = tokenPolicy({
   queries: () => ({ of: 1, attends: true }),
   score(view) {
     const { kvHeads, held } = view;
-    const mean = tf.mean(tf.reshape(patternOf(view), [-1, held]), 0, true); // [1, held]
-    return withLast(tf.broadcastTo(firstOf(mean, held - 1), [kvHeads, held - 1]), 1);
+    const sums = tf.sum(received(view), 0, true); // [1, held]: they rank as the mean over all heads does
+    return withLast(tf.tile(firstOf(sums, held - 1), [kvHeads, 1]), 1);
   },
 });

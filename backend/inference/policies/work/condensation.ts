@@ -1,6 +1,6 @@
 import { HeadscopeError } from "../../../common/errors.ts";
-import { PAGE } from "../../../models/cache/head-cache.ts";
 import type { KvCache } from "../../../models/cache/kv-cache.ts";
+import { PAGE } from "../../../models/cache/page-rows.ts";
 import type { AttentionStep } from "../../../models/cache/reader.ts";
 import { type CachePage, type CacheStorage, Table } from "../../../models/cache/storage/storage.ts";
 import { localWindow } from "../../../models/config.ts";

@@ -33,7 +33,9 @@ const { ready } = await kernelsHere();
 const folder = mkdtempSync(join(tmpdir(), "headscope-levels-"));
 const path = join(folder, "levels.json");
 const rows = Array.from({ length: oracle.rows }, (_, stream) =>
-  [...drawnInput({ kind: "uniform", stream, shape: [oracle.tokens], scale: 1 }, oracle.seed)].map((u) => Math.floor(97 * u)),
+  [...drawnInput({ kind: "uniform", stream, shape: [oracle.tokens], scale: 1 }, oracle.seed)].map((u) =>
+    Math.floor(97 * u),
+  ),
 );
 let model: Model;
 let levels: CacheLevels;

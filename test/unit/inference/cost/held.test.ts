@@ -14,7 +14,7 @@ import { policies } from "../../../../backend/inference/policies/index.ts";
 import { MOMENTS } from "../../../../backend/inference/policies/kinds/parameters.ts";
 import type { TokenPolicy } from "../../../../backend/inference/policies/kinds/tokens.ts";
 import { kernelLibrary } from "../../../../backend/kernels/kernels.ts";
-import { PAGE } from "../../../../backend/models/cache/head-cache.ts";
+import { PAGE } from "../../../../backend/models/cache/page-rows.ts";
 import { loadModel } from "../../../../backend/models/load.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { fixture } from "../../../helpers/fixtures.ts";

@@ -131,6 +131,7 @@ describe("a footprint", () => {
     expect(full).toEqual({
       bytesPerToken: 4 * rowBytes,
       bytes: 4 * 1024 * rowBytes, // whole pages of 128
+      peakBytes: 4 * 1024 * rowBytes,
       readBytes: 4 * 1012.5 * rowBytes,
       pairs: 2 * 4 * causal,
       undecided: [],

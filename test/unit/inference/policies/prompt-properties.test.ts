@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { jsonSchema } from "../../../../backend/common/definitions/parameters.ts";
 import { maskFromKvHeads } from "../../../../backend/common/heads/mask.ts";
 import { headModel } from "../../../../backend/common/heads/model.ts";
 import { type GenerateOptions, generate, generateBatch, readPrefix } from "../../../../backend/inference/generate.ts";
@@ -17,10 +18,11 @@ await kernelsHere();
 /** Squares of 64 from 0 on, the last of them begun, in two chunks. */
 const TOKENS = randomTokens(1, 610, 96, 5)[0]!;
 const PREFIX = 100;
+const CONTEXT = 700;
 let model: Model;
 
 beforeAll(async () => {
-  model = randomModel(smallConfig({ n_ctx: 700 }));
+  model = randomModel(smallConfig({ n_ctx: CONTEXT }));
   await generate(model, { tokens: [1] }); // makes the tables of rotations, which the model keeps
 });
 afterAll(() => model.dispose());
@@ -42,8 +44,13 @@ const names = policies
 
 /** A request of a policy with those of some parameters that it has. */
 function request(name: string, params: Record<string, unknown>): NonNullable<GenerateOptions["policies"]> {
-  const own = policies.flags(name).map((flag) => flag.name);
-  return [{ name, params: Object.fromEntries(Object.entries(params).filter(([key]) => own.includes(key))) }];
+  const own = jsonSchema(policies.get(name).parameters).properties ?? {};
+  const most = Math.ceil(CONTEXT / 64);
+  const fitting = Object.entries(params).flatMap(([key, value]) => {
+    if (!(key in own)) return [];
+    return [[key, own[key]!.unit === "squares" ? Math.min(Number(value), most) : value]];
+  });
+  return [{ name, params: Object.fromEntries(fitting) }];
 }
 
 interface Run extends Generation {

@@ -13,7 +13,7 @@ import { policies } from "../../../../backend/inference/policies/index.ts";
 import type { PruningPolicy } from "../../../../backend/inference/policies/kinds/inputs.ts";
 import type { Policy } from "../../../../backend/inference/policies/kinds/policy.ts";
 import { pageBytes } from "../../../../backend/kernels/pages.ts";
-import { rowsAllocated } from "../../../../backend/models/cache/head-cache.ts";
+import { rowsAllocated } from "../../../../backend/models/cache/page-rows.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import type { Model } from "../../../../backend/models/model.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";

@@ -3,8 +3,8 @@ import { jsonSchema } from "../../../../backend/common/definitions/parameters.ts
 import type { HeadscopeError } from "../../../../backend/common/errors.ts";
 import { choosePolicies } from "../../../../backend/inference/policies/choice.ts";
 import { policies } from "../../../../backend/inference/policies/index.ts";
-import { checkUnits, UNITS, type UnitName } from "../../../../backend/inference/policies/kinds/units.ts";
-import { checkSuits } from "../../../../backend/inference/policies/suits.ts";
+import { UNITS, type UnitName } from "../../../../backend/inference/policies/kinds/units.ts";
+import { checkSuits, checkUnits } from "../../../../backend/inference/policies/suits.ts";
 import { smallConfig } from "../../../helpers/models.ts";
 
 const config = smallConfig({ n_layers: 7, n_ctx: 300 });

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { Random } from "../../../../backend/common/random.ts";
 import { pageBytes } from "../../../../backend/kernels/pages.ts";
-import { HeadCache, PAGE, rowsAllocated } from "../../../../backend/models/cache/head-cache.ts";
+import { HeadCache } from "../../../../backend/models/cache/head-cache.ts";
+import { PAGE, rowsAllocated } from "../../../../backend/models/cache/page-rows.ts";
 import { PlainStorage } from "../../../../backend/models/cache/storage/plain-storage.ts";
 import { type CacheStorage, Table } from "../../../../backend/models/cache/storage/storage.ts";
 import { storageOf } from "../../../../backend/models/cache/storage/storages.ts";

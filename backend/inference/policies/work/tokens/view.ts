@@ -91,7 +91,13 @@ export class CacheView implements LayerView {
 
   get attention(): Tensor | undefined {
     const { pattern } = this.#queries;
-    return pattern && this.#once("attention", () => this.#heldPart(pattern));
+    return pattern && this.#once("attention", () => this.#heldPart(pattern, 1));
+  }
+
+  get received(): Tensor | undefined {
+    const { pattern } = this.#queries;
+    const group = this.config.n_heads / this.config.n_key_value_heads;
+    return pattern && this.#once("received", () => tf.squeeze(this.#heldPart(pattern, group), [1]));
   }
 
   /** Keys from the n-th on that each KV head holds [KV heads, held - n, d_head]. */
@@ -120,21 +126,25 @@ export class CacheView implements LayerView {
     return this.#made.get(part)!;
   }
 
-  /** The part of a pattern that the keys in view have [heads, 1, held]. */
-  #heldPart(pattern: Tensor): Tensor {
+  /** The part of a pattern that the keys in view have, mean over so many query heads at a time [heads / together, 1, held]. */
+  #heldPart(pattern: Tensor, together: number): Tensor {
     const [, heads, , columns] = pattern.shape as [number, number, number, number];
     const { row, heads: own } = this.#place;
     const group = heads / this.config.n_key_value_heads;
     const numbers = pattern.dataSync() as Float32Array;
-    const part = new Float32Array(own.length * group * this.held);
-    let end = 0;
+    const rows = (own.length * group) / together;
+    const part = new Float32Array(rows * this.held);
+    const share = 1 / together;
     own.forEach((head, i) => {
-      for (let h = head * group; h < (head + 1) * group; h++) {
-        const first = (row * heads + h) * columns;
-        for (const position of this.places[i]!) part[end++] = numbers[first + position]!;
+      const places = this.places[i]!;
+      for (let h = 0; h < group; h++) {
+        const first = (row * heads + head * group + h) * columns;
+        const to = Math.floor((i * group + h) / together) * this.held;
+        for (let place = 0; place < places.length; place++)
+          part[to + place]! += share * numbers[first + places[place]!]!;
       }
     });
-    return tf.tensor3d(part, [own.length * group, 1, this.held]);
+    return tf.tensor3d(part, [rows, 1, this.held]);
   }
 
   #readQueries(): Tensor {

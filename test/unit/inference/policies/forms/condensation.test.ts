@@ -15,7 +15,7 @@ import { atBudget } from "../../../../../backend/inference/policies/budget.ts";
 import { choosePolicies } from "../../../../../backend/inference/policies/choice.ts";
 import { policies as all } from "../../../../../backend/inference/policies/index.ts";
 import { pageBytes } from "../../../../../backend/kernels/pages.ts";
-import { PAGE } from "../../../../../backend/models/cache/head-cache.ts";
+import { PAGE } from "../../../../../backend/models/cache/page-rows.ts";
 import type { Model } from "../../../../../backend/models/model.ts";
 import { tf } from "../../../../../backend/runtime/tf.ts";
 import { kernelsHere } from "../../../../helpers/kernels/here.ts";

@@ -9,7 +9,7 @@ import {
 } from "../../../../../backend/inference/generate.ts";
 import type { Generation } from "../../../../../backend/inference/generation.ts";
 import { pageBytes } from "../../../../../backend/kernels/pages.ts";
-import { rowsAllocated } from "../../../../../backend/models/cache/head-cache.ts";
+import { rowsAllocated } from "../../../../../backend/models/cache/page-rows.ts";
 import type { Model } from "../../../../../backend/models/model.ts";
 import { tf } from "../../../../../backend/runtime/tf.ts";
 import { kernelsHere } from "../../../../helpers/kernels/here.ts";

@@ -80,7 +80,7 @@ describe("gemfilter", () => {
 
   it("is refused, with the reason, where it can't be", async () => {
     expect(await errorOf(kept({ budget: 12, layer: 4 }))).toEqual(
-      refused("usage", { field: "layer", message: "of 3" }),
+      refused("usage", { field: "layer", message: "3 layers" }),
     );
     expect(await errorOf(kept({}, { useCache: false }))).toEqual(refused("usage"));
     const prefix = await readPrefix(model, { tokens: TOKENS });

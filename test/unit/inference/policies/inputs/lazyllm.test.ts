@@ -11,7 +11,7 @@ import { atBudget } from "../../../../../backend/inference/policies/budget.ts";
 import { policies } from "../../../../../backend/inference/policies/index.ts";
 import { lazyllm } from "../../../../../backend/inference/policies/inputs/lazyllm.ts";
 import { WaitingTokens } from "../../../../../backend/inference/policies/work/layers/waiting-tokens.ts";
-import { rowsAllocated } from "../../../../../backend/models/cache/head-cache.ts";
+import { rowsAllocated } from "../../../../../backend/models/cache/page-rows.ts";
 import type { Model } from "../../../../../backend/models/model.ts";
 import { tf } from "../../../../../backend/runtime/tf.ts";
 import { errorOf, refused } from "../../../../helpers/errors.ts";

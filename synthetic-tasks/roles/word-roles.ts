@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { Random } from "../backend/common/random.ts";
-import type { Batch, Evaluation } from "../backend/training/task.ts";
-import { impossible, task } from "./base.ts";
+import { Random } from "../../backend/common/random.ts";
+import type { Batch, Evaluation } from "../../backend/training/task.ts";
+import { impossible, task } from "../base.ts";
 
 /** Ids before the words: the copula, and the token that opens a phrase whose adjective comes first. */
 const COPULA = 0;

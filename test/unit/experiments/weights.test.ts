@@ -1,0 +1,151 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parameterCount, parameterLayout } from "../../../backend/models/weights/trainable.ts";
+import { openStore, type Store } from "../../../backend/store/store.ts";
+import { makeSpec, modelConfigOf } from "../../../backend/training/spec.ts";
+import { experimentParameters, experiments, runExperiment } from "../../../experiments/index.ts";
+import { judge as judgeDual, type SplitCurves } from "../../../experiments/weights/dual-process.ts";
+import { judge as judgeSoups } from "../../../experiments/weights/model-soups.ts";
+import { judge as judgePruning, matchingSparsity } from "../../../experiments/weights/prune-or-not.ts";
+import { tasks } from "../../../synthetic-tasks/index.ts";
+import { buildCli } from "../../helpers/cli.ts";
+
+const verdicts = (claims: readonly { id: string; verdict: string }[]) =>
+  Object.fromEntries(claims.map(({ id, verdict }) => [id, verdict]));
+
+describe("prune-or-not", () => {
+  const pair = (width: number, dense: number, sparse: number) => ({
+    ...{ width, weights: 100 * width, dense: [dense, dense, dense, dense], sparse: [sparse, sparse, sparse, 9] },
+  });
+
+  test("decides by three of four seeds, with a margin between the losses", () => {
+    const whole = [0.5, 0.5, 0.5, 0.5];
+    expect(verdicts(judgePruning([pair(32, 0.6, 0.52), pair(16, 0.6, 0.595)], whole))).toEqual({
+      moderate: "reproduced",
+      strong: "inconclusive at this scale",
+      "nearly-whole": "reproduced",
+    });
+    expect(verdicts(judgePruning([pair(32, 0.6, 0.7), pair(16, 0.6, 0.7)], whole))).toEqual({
+      moderate: "not reproduced",
+      strong: "not reproduced",
+      "nearly-whole": "not reproduced",
+    });
+  });
+
+  test("prunes the large model to the small one's number of weights", () => {
+    const params = experimentParameters(experiments, "prune-or-not", "quick");
+    const task = tasks.get("hmm-mixture");
+    const count = (d_model: number) => {
+      const { model, params: own } = makeSpec(task, {
+        ...{ d_model, context: 24, concepts: 4, vocabulary: 16, states: 4 },
+        ...{ n_layers: 2, n_heads: 4, attn_only: false, positional_embedding_type: "standard" },
+      });
+      return parameterLayout(modelConfigOf(model, task.shape(own)));
+    };
+    for (const width of [16, 8]) {
+      const large = count(32);
+      const kept = 1 - matchingSparsity(params as never, width);
+      const left = large.reduce((sum, { kind, size }) => sum + (kind === "matrix" ? kept * size : size), 0);
+      expect(left).toBeCloseTo(parameterCount(count(width)), 6);
+    }
+  });
+});
+
+test("model-soups decides by the losses of soups and runs", () => {
+  const outcome = (greedy: number, uniform: number, unrelated: number) => ({
+    ...{ runs: [1, 1.2], best: 1, greedy, uniform, chosen: 1, unrelated: { soup: unrelated, own: 1 } },
+  });
+  const four = (...losses: [number, number, number]) => Array.from({ length: 4 }, () => outcome(...losses));
+  expect(verdicts(judgeSoups(four(1.004, 1.05, 3)))).toEqual({
+    greedy: "reproduced",
+    uniform: "not reproduced",
+    "above-average": "reproduced",
+    "one-origin": "reproduced",
+  });
+  expect(verdicts(judgeSoups(four(1.01, 1.15, 1.5)))).toEqual({
+    greedy: "not reproduced",
+    uniform: "not reproduced",
+    "above-average": "not reproduced",
+    "one-origin": "not reproduced",
+  });
+});
+
+describe("dual-process", () => {
+  const seed = (unseen: number[], switched: number): SplitCurves => {
+    const steps = unseen.map((_, i) => i);
+    const level = (value: number) => ({ steps, values: steps.map(() => value) });
+    return {
+      head: level(1),
+      tail: level(1),
+      unseen: { steps, values: unseen },
+      switched: level(switched),
+      "tail-switched": level(1),
+    };
+  };
+  const [goes, never, stays] = [
+    [0.5, 0.9, 0.6, 0.6, 0.6],
+    [0.5, 0.5, 0.5, 0.5, 0.5],
+    [0.5, 0.9, 0.9, 0.9, 0.9],
+  ];
+  const four = (each: SplitCurves) => [each, each, each, each];
+
+  test("decides by peaks and ends", () => {
+    const claims = judgeDual({
+      "without forgetting": four(seed(goes, 0.1)),
+      "active forgetting": four(seed(stays, 0.9)),
+      "temporary forgetting": four(seed(stays, 0.4)),
+    });
+    expect(new Set(Object.values(verdicts(claims)))).toEqual(new Set(["reproduced"]));
+  });
+
+  test("cannot tell whether an ability goes that never came", () => {
+    const claims = judgeDual({
+      "without forgetting": four(seed(never, 0.6)),
+      "active forgetting": four(seed(never, 0.4)),
+      "temporary forgetting": four(seed(stays, 0.7)),
+    });
+    expect(verdicts(claims)).toEqual({
+      "comes-and-goes": "inconclusive at this scale",
+      "in-weights": "not reproduced",
+      "active-forgetting": "not reproduced",
+      "no-weights": "not reproduced",
+      "temporary-forgetting": "not reproduced",
+    });
+  });
+});
+
+describe("a very small model-soups", () => {
+  let folder: string;
+  let store: Store;
+  const before = process.env["HEADSCOPE_HOME"];
+  beforeAll(async () => {
+    await buildCli();
+    folder = await mkdtemp(join(tmpdir(), "soups-"));
+    process.env["HEADSCOPE_HOME"] = folder;
+    store = openStore({ folder });
+  });
+  afterAll(async () => {
+    store.close();
+    if (before === undefined) delete process.env["HEADSCOPE_HOME"];
+    else process.env["HEADSCOPE_HOME"] = before;
+    await rm(folder, { recursive: true });
+  });
+
+  test("fine-tunes, averages and reports; again, it makes no run", async () => {
+    const experiment = experiments.get("model-soups");
+    const params = experimentParameters(experiments, "model-soups", "quick", {
+      seeds: [0, 1], steps: 100, tuning_steps: 20, learning_rates: [1e-3], orders: 2, d_model: 8, batch: 8, evaluation_rows: 64,
+    }); // biome-ignore format: a table
+    const run = () =>
+      runExperiment(experiment, { store, preset: "quick", params, command: "headscope experiment run model-soups" });
+    const { report } = await run();
+    expect(report.claims.map(({ id }) => id)).toEqual(experiment.claims.map(({ id }) => id));
+    const runs = store.runs().length;
+    expect(runs).toBeGreaterThanOrEqual(2 + 4 + 3); // first, fine-tuned, and the soups that differ
+    const again = await run();
+    expect(store.runs()).toHaveLength(runs);
+    expect(again.report.claims).toEqual(report.claims);
+  });
+});
