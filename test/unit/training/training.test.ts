@@ -104,22 +104,20 @@ describe("a training run", () => {
     }
   });
 
-  it.each(["sigmoid", "key-value-bias"] as const)(
-    "of %s attention goes on from a checkpoint bit for bit",
-    async (attention) => {
-      const whole = await run({ attention }, [2]);
-      const begun = await run({ attention }, [2], { stopAt: 3 });
-      const from = begun.checkpoints.at(-1)!.state;
-      expect(from.gradients).toBe("functions");
-      const rest = await run({ attention }, [2], { resume: [from] });
-      expect(rest.checkpoints.at(-1)!.state.state).toEqual(whole.checkpoints.at(-1)!.state.state);
-      const { checkpoints, metrics } = whole;
-      const config = modelConfigOf(makeSpec(task, { attention }).model, task.shape(makeSpec(task).params));
-      expect(config.attention).toBe(attention);
-      expect(checkpoints.at(-1)!.state.state[0]!.length).toBe(parameterCount(parameterLayout(config)));
-      expect(metrics.at(-1)!.values["fresh.loss"]!).toBeLessThan(metrics[0]!.values["fresh.loss"]! / 2);
-    },
-  );
+  it("of another attention kernel goes on from a checkpoint bit for bit", async () => {
+    const attention = "key-value-bias";
+    const whole = await run({ attention }, [2]);
+    const begun = await run({ attention }, [2], { stopAt: 4 });
+    const from = begun.checkpoints.at(-1)!.state;
+    expect(from.gradients).toBe("functions");
+    const rest = await run({ attention }, [2], { resume: [from] });
+    expect(rest.checkpoints.at(-1)!.state.state).toEqual(whole.checkpoints.at(-1)!.state.state);
+    const { checkpoints, metrics } = whole;
+    const config = modelConfigOf(makeSpec(task, { attention }).model, task.shape(makeSpec(task).params));
+    expect(config.attention).toBe(attention);
+    expect(checkpoints.at(-1)!.state.state[0]!.length).toBe(parameterCount(parameterLayout(config)));
+    expect(metrics.at(-1)!.values["fresh.loss"]!).toBeLessThan(metrics[0]!.values["fresh.loss"]! / 2);
+  });
 
   it("says that it diverged before anything looks into the model", async () => {
     const diverging = train(
