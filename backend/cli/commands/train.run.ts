@@ -55,7 +55,9 @@ async function newRuns(
   const pairs = readPairs(options.param ?? []);
   for (const name of ["steps", "from"] as const)
     if (options[name] !== undefined && pairs[name] !== undefined)
-      throw new HeadscopeError("usage", `${name === "steps" ? "steps are" : "from is"} given twice`, { remedy: `give --${name} or --param ${name}` });
+      throw new HeadscopeError("usage", `${name === "steps" ? "steps are" : "from is"} given twice`, {
+        remedy: `give --${name} or --param ${name}`,
+      });
   const seeds = readSeeds(options);
   const named = options.probes === undefined ? (task.defaults?.probes ?? []) : splitList(options.probes);
   const measured = named.filter((probe) => probe !== "none");
