@@ -47,14 +47,13 @@ export function beginShared(read: SharedRead, { choice }: PlannedPoint, { contex
 }
 
 /**
- * Begins with a read of the policy's own. Neither what a policy for reads has learnt of a prompt nor tokens that wait before layers
- * outlive a run: for a single question such a policy reads with the answer, and again for the loss.
+ * Begins with a read of the policy's own. Tokens that wait before layers do not outlive a run: for a single question such a policy reads
+ * with the answer, and again for the loss.
  */
 export async function beginAlone(model: Model, point: PlannedPoint, prompt: FirstPrompt): Promise<Beginning> {
   const { tokens, mode, cache, signal } = prompt;
   const { requests: policies } = point;
-  if (mode === "single" && (point.choice.reads?.policy.inPrompt || pruningOf(point.choice)))
-    return { run: { policies, cache }, ms: 0, shared: false };
+  if (mode === "single" && pruningOf(point.choice)) return { run: { policies, cache }, ms: 0, shared: false };
   const began = performance.now();
   const prefix = await readPrefix(model, { tokens, policies, cache, signal });
   const ms = performance.now() - began;

@@ -153,6 +153,7 @@ export async function readPrefix(model: Model, options: ReadPrefixOptions): Prom
       logits,
       changes: forwards.changes,
       known: forwards.policies.known(sequence),
+      learnt: forwards.policies.learnt(sequence),
       ...forwards.policies.prefill(0),
     });
   } finally {

@@ -4,6 +4,7 @@ import { counted } from "../common/text.ts";
 import type { KvCache } from "../models/cache/kv-cache.ts";
 import type { Affine } from "../models/forward/types.ts";
 import type { Model } from "../models/model.ts";
+import type { Selection } from "./policies/work/selection.ts";
 import type { Eviction } from "./policies/work/tokens/eviction.ts";
 
 /**
@@ -21,6 +22,8 @@ export class Prefix {
   readonly changes: string;
   /** Knowledge of a policy that goes on choosing, about its tokens; owned by the prefix, for whoever goes on under the same. */
   readonly known: Eviction | undefined;
+  /** What a policy for reads has learnt of its tokens; owned by the prefix, for whoever goes on under the same. */
+  readonly learnt: Selection | undefined;
   /** Under a policy for blocks: the share of their causal attention that was read, mean over layers and heads. */
   readonly prefill: { readonly read: number } | undefined;
   readonly #under: ReadonlyMap<string, Affine> | undefined;
@@ -28,7 +31,8 @@ export class Prefix {
   /** @param parts.cache owned by the prefix from here on */
   constructor(
     model: Model,
-    parts: Pick<Prefix, "tokens" | "cache" | "logits" | "changes"> & Partial<Pick<Prefix, "known" | "prefill">>,
+    parts: Pick<Prefix, "tokens" | "cache" | "logits" | "changes"> &
+      Partial<Pick<Prefix, "known" | "learnt" | "prefill">>,
   ) {
     this.model = headModel(model);
     this.tokens = parts.tokens;
@@ -36,6 +40,7 @@ export class Prefix {
     this.logits = parts.logits;
     this.changes = parts.changes;
     this.known = parts.known;
+    this.learnt = parts.learnt;
     this.prefill = parts.prefill;
     this.#under = model.changes;
   }
@@ -80,5 +85,6 @@ export class Prefix {
   dispose(): void {
     this.cache.dispose();
     this.known?.dispose();
+    this.learnt?.dispose();
   }
 }

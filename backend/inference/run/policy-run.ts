@@ -121,6 +121,12 @@ export class PolicyRun {
     return eviction?.decodes ? eviction.fork(this.#choice!.tokens!) : undefined;
   }
 
+  /** What a policy for reads has learnt of a sequence's prompt. @returns of the caller's */
+  learnt({ number }: Sequence): Selection | undefined {
+    const { selection } = this.#of(number);
+    return selection?.looks ? selection.fork(this.#choice!.reads!) : undefined;
+  }
+
   /** Chooses the tokens of a prompt that go through the whole model. @returns their places, undefined where all do */
   choosesInputs({ number, prompt }: Sequence, requests: ForwardOptions): readonly number[] | undefined {
     const { inputs } = this.#choice ?? {};
@@ -252,7 +258,9 @@ export class PolicyRun {
     const { blocks, reads, form } = this.#choice ?? {};
     const holds = blocks?.policy.holds?.(blocks.params);
     const extent = this.#extentOf(sequence);
-    const selection = reads && new Selection(this.#model, reads, extent);
+    const { learnt } = this.#options.prefix ?? {};
+    const goesOn = reads && learnt?.knows(reads) === true;
+    const selection = goesOn ? learnt!.fork(reads, extent) : reads && new Selection(this.#model, reads, extent);
     const inputs = pruningOf(this.#choice);
     const layerPruning = inputs && new LayerPruning(this.#model, inputs, extent);
     const fresh = sequence.prompt.length - (this.#options.prefix?.tokens.length ?? 0);

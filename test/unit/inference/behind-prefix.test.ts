@@ -44,6 +44,24 @@ describe("a policy for tokens behind a prefix", () => {
     expect([tf.memory().numTensors, pageBytes()]).toEqual(before);
   });
 
+  it.each([
+    ["token-select", { budget: 12, sinks: 2, recent: 4 }],
+    ["actqkv", { ratio: 0.6, block: 4 }],
+    ["squeezed-attention", { ratio: 0.6, clusters: 0.3, window: 6 }],
+  ])("%s, which learns of the prompt, goes on from a prefix as if it had read it itself", async (name, params) => {
+    const before = [tf.memory().numTensors, pageBytes()];
+    const policies = [{ name, params }];
+    const whole = await run({ tokens: TOKENS, policies });
+    expect(whole.cache.read).toBeLessThan(1);
+    const prefix = await readPrefix(model, { tokens: TOKENS, policies });
+    for (const repetition of [1, 2]) {
+      const { ids, cache } = await run({ prefix, tokens: [], policies });
+      expect({ repetition, ids, read: cache.read }).toEqual({ repetition, ids: whole.ids, read: whole.cache.read });
+    }
+    prefix.dispose();
+    expect([tf.memory().numTensors, pageBytes()]).toEqual(before);
+  });
+
   it("chooses no more behind a prefix that was read under it, unless it is asked", async () => {
     const policies = [{ name: "tova", params: { budget: 20 } }];
     const prefix = await readPrefix(model, { tokens: CONTEXT, policies });

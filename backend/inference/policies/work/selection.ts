@@ -20,6 +20,7 @@ interface LayerRow {
 
 /** A policy at work on what the tokens of one sequence read. */
 export class Selection {
+  readonly #model: Model;
   readonly #config: ModelConfig;
   readonly #policy: ReadPolicy;
   readonly #params: Record<string, unknown>;
@@ -32,11 +33,27 @@ export class Selection {
   /** Shares read of the new tokens so far, and the KV heads that they are of. */
   #share = { sum: 0, of: 0 };
 
-  constructor({ config }: Model, { policy, params }: Chosen<ReadPolicy>, extent: EvictionExtent) {
-    this.#config = config;
+  constructor(model: Model, { policy, params }: Chosen<ReadPolicy>, extent: EvictionExtent) {
+    this.#model = model;
+    this.#config = model.config;
     this.#policy = policy;
     this.#params = params;
     this.#extent = extent;
+  }
+
+  /** The same policy at work on the same tokens, which knows what this one has learnt by now. */
+  fork(choice: Chosen<ReadPolicy>, extent: EvictionExtent = this.#extent): Selection {
+    const forked = new Selection(this.#model, choice, extent);
+    this.#known.forEach((known, layer) => {
+      forked.#known[layer] = known && mapTensors(known, (tensor) => tf.keep(tensor.clone()));
+      forked.#held[layer] = this.#held[layer]!;
+    });
+    return forked;
+  }
+
+  /** Tells whether it has learnt what a choice would learn. */
+  knows({ policy, params }: Chosen<ReadPolicy>): boolean {
+    return policy.name === this.#policy.name && JSON.stringify(params) === JSON.stringify(this.#params);
   }
 
   /** True where anything is left unread at all. */
@@ -185,6 +202,11 @@ function heldIn(spans: Int32Array): number {
   let held = 0;
   for (let i = 3; i < spans.length; i += 4) held += spans[i]!;
   return held;
+}
+
+function mapTensors(known: Knowledge, change: (tensor: Tensor) => Tensor): Knowledge {
+  const changed = ([name, value]: [string, unknown]) => [name, value instanceof tf.Tensor ? change(value) : value];
+  return Object.fromEntries(Object.entries(known).map(changed));
 }
 
 function tensorsIn(known: Knowledge): Tensor[] {
