@@ -60,14 +60,34 @@ std::vector<double> cachedRow(CacheKind kind, const uint8_t* row, int width) {
 /** Pages of this process, until they are freed. */
 struct Shelf {
   std::vector<int32_t> pages;
-  int32_t add(CacheKind kind, int64_t width, int64_t rows) {
-    pages.push_back(Pages::get().make(kind, width, rows));
+  int32_t add(CacheKind kind, int64_t width, int64_t rows, std::vector<int32_t> channels = {}) {
+    pages.push_back(Pages::get().make(kind, width, rows, std::move(channels)));
     return pages.back();
   }
   ~Shelf() {
     for (int32_t page : pages) Pages::get().free(page);
   }
 };
+
+/** Some channels of a key, ascending, in a share of all draws; else none, which stands for all. */
+std::vector<int32_t> randomChannels(int64_t width, double probability) {
+  std::vector<int32_t> channels;
+  if (!chance(probability)) return channels;
+  const double share = 0.1 + 0.8 * double(whole(0, 100)) / 100;
+  for (int32_t i = 0; i < width; i++)
+    if (chance(share)) channels.push_back(i);
+  if (int64_t(channels.size()) == width) channels.pop_back();
+  return channels;
+}
+
+/** A key of a page by the layout of its row: 0 in the channels that it does not hold. */
+std::vector<double> cachedKey(const Page& page, int64_t row) {
+  if (page.channels.empty()) return cachedRow(page.kind, page.keys(row), int(page.width));
+  const std::vector<double> some = cachedRow(page.kind, page.keys(row), int(page.channels.size()));
+  std::vector<double> key(size_t(page.width));
+  for (size_t i = 0; i < some.size(); i++) key[size_t(page.channels[i])] = some[i];
+  return key;
+}
 
 std::shared_ptr<Page> pageOf(int32_t number) { return Pages::Finder(Pages::get()).find(number); }
 
@@ -78,7 +98,7 @@ void writes() {
   std::vector<Slot> free, slots(tokens * heads, {-1, 0});
   for (int i = 0; i < 4; i++) {
     const int64_t rows = whole(1, 60);
-    const int32_t page = shelf.add(CacheKind(whole(0, CACHE_KINDS - 1)), width, rows);
+    const int32_t page = shelf.add(CacheKind(whole(0, CACHE_KINDS - 1)), width, rows, randomChannels(width, 0.3));
     for (int64_t r = 0; r < rows; r++) free.push_back({page, int32_t(r)});
   }
   if (chance(0.3)) std::shuffle(free.begin(), free.end(), generator);
@@ -101,19 +121,20 @@ void writes() {
   const std::string fault = writeRows(Team::get(), {tokens, heads, width, keys.get(), values.get(), given.get()});
   if (fault.empty() == wild) fail(fault.c_str(), fault.empty(), wild);
   if (wild) return;
-  const auto row = exactly<float>(width);
+  const auto key = exactly<float>(width), value = exactly<float>(width);
   for (int64_t i = 0; i < tokens * heads; i++) {
     if (slots[i].page < 0) continue;
     const auto page = pageOf(slots[i].page);
+    page->read(slots[i].row, 1, key.get(), value.get());
+    const auto& held = page->channels;
     for (const bool isKey : {true, false}) {
-      const uint8_t* at = isKey ? page->keys(slots[i].row) : page->values(slots[i].row);
-      const float* want = (isKey ? keys : values).get() + i * width;
-      const auto defined = cachedRow(page->kind, at, int(width));
-      readCacheRow(page->kind, at, int(width), row.get());
+      const float *row = (isKey ? key : value).get(), *want = (isKey ? keys : values).get() + i * width;
+      const auto defined = isKey ? cachedKey(*page, slots[i].row) : cachedRow(page->kind, page->values(slots[i].row), int(width));
       const double lost[] = {0, 5e-4, 5e-3, 0.1};
       for (int64_t k = 0; k < width; k++) {
+        const bool isHeld = !isKey || held.empty() || std::binary_search(held.begin(), held.end(), int32_t(k));
         near("a row as it is read", row[k], defined[k], 8, 1e-7);
-        near("a row as it was written", row[k], want[k], 8, lost[int(page->kind)]);
+        near("a row as it was written", row[k], isHeld ? want[k] : 0, 8, isHeld ? lost[int(page->kind)] : 0);
       }
     }
   }
@@ -216,7 +237,7 @@ struct Attention {
 void randomCall(Attention& a, double wild) {
   AttentionCall& c = a.call;
   const CacheKind most = CacheKind(whole(0, CACHE_KINDS - 1));
-  const double others = chance(0.3) ? 0.5 : 0, inCodes = chance(0.4) ? 0.5 : 0;
+  const double others = chance(0.3) ? 0.5 : 0, inCodes = chance(0.4) ? 0.5 : 0, pruned = chance(0.4) ? 0.6 : 0;
   c.sequences = whole(1, 3), c.tokens = whole(1, chance(0.4) ? 150 : MOST_QUERIES), c.kvHeads = whole(1, 3);
   c.heads = c.kvHeads * whole(1, 5), c.spanCount = whole(0, 40);
   c.width = chance(0.5) ? 16 * whole(1, 10) : whole(1, 100);
@@ -230,10 +251,10 @@ void randomCall(Attention& a, double wild) {
   for (int64_t p = whole(1, 5); p > 0; p--) {
     const CacheKind kind = chance(others) ? CacheKind(whole(0, CACHE_KINDS - 1)) : most;
     const bool coded = chance(inCodes);
-    const auto page = pageOf(a.shelf.add(kind, c.width, coded ? 8 * whole(1, chance(0.5) ? 16 : 30) : whole(1, chance(0.3) ? 300 : 40)));
+    const int64_t count = coded ? 8 * whole(1, chance(0.5) ? 16 : 30) : whole(1, chance(0.3) ? 300 : 40);
+    const auto page = pageOf(a.shelf.add(kind, c.width, count, randomChannels(c.width, coded ? 0 : pruned)));
     const auto rows = normals(2 * page->rows * c.width);
-    for (int64_t r = 0; r < 2 * page->rows; r++)
-      writeCacheRow(kind, rows.get() + r * c.width, int(c.width), page->keys(r));  // values follow the keys
+    for (int64_t r = 0; r < page->rows; r++) page->write(r, rows.get() + r * c.width, rows.get() + (page->rows + r) * c.width);
     if (!coded) continue;
     std::vector<int32_t> positions(size_t(page->rows));
     for (int32_t& position : positions) position = int32_t(whole(0, 399));
@@ -272,7 +293,7 @@ void randomCall(Attention& a, double wild) {
 /** Key and value of a row; those of codes as they are read. */
 std::pair<std::vector<double>, std::vector<double>> rowOf(const Page& page, int64_t row) {
   const int width = int(page.width);
-  if (!page.coded) return {cachedRow(page.kind, page.keys(row), width), cachedRow(page.kind, page.values(row), width)};
+  if (!page.coded) return {cachedKey(page, row), cachedRow(page.kind, page.values(row), width)};
   std::vector<float> key(width), value(width);
   page.read(row, 1, key.data(), value.data());
   return {{key.begin(), key.end()}, {value.begin(), value.end()}};
