@@ -108,7 +108,7 @@ describe("an evaluation as a file", () => {
     expect(page).not.toMatch(/(src|href)="(?!data:)/);
     expect(page).toContain("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;");
     expect(page.match(/<summary>/g)).toHaveLength(2);
-    expect(page.match(/data:image\/svg/g)).toHaveLength(3);
+    expect(page.match(/data:image\/svg/g)).toHaveLength(4);
   });
 
   it("as CSV has a line a point", () => {
