@@ -74,7 +74,7 @@ describe("two reports beside each other", () => {
 
 describe("verdicts", () => {
   it("have a tone for every verdict, and come good news first", () => {
-    expect(VERDICTS.map(toneOf)).toEqual(["good", "bad", "open", "open", "open"]);
+    expect(VERDICTS.map(toneOf)).toEqual(["good", "bad", "open", "open", "open", "open"]);
     expect(verdictsText({ "inconclusive at this scale": 1, "not reproduced": 0, reproduced: 4 })).toBe(
       "4 reproduced, 1 inconclusive at this scale",
     );
