@@ -70,16 +70,17 @@ describe("locret", () => {
       const tokens = randomTokens(1, length, 96, 8)[0]!;
       const policies = [{ name: "locret", params: { heads, budget: 20, stabilizers: 5, part: length } }];
       const { cache } = await generate(model, { tokens, policies, maxTokens: 1, stop: [] });
-      const best = foretold(tokens).map((layer) =>
-        layer.map((scores) => {
-          const order = scores.slice(0, length - 5).map((score, p) => ({ score, p }));
-          const top = order.sort((a, b) => b.score - a.score).slice(0, 15);
-          return [...top.map(({ p }) => p), ...Array.from({ length: 5 }, (_, i) => length - 5 + i)].sort(
-            (a, b) => a - b,
-          );
-        }),
-      );
-      expect(cache.kept).toEqual(best);
+      for (const [l, layer] of foretold(tokens).entries())
+        for (const [g, scores] of layer.entries()) {
+          const kept = cache.kept![l]![g]!;
+          expect(kept).toHaveLength(20);
+          expect(kept.slice(-5)).toEqual(Array.from({ length: 5 }, (_, i) => length - 5 + i));
+          const chosen = new Set(kept.slice(0, -5));
+          const others = scores.slice(0, length - 5).filter((_, p) => !chosen.has(p));
+          // Keys whose numbers differ by rounding alone may stand for each other.
+          const least = Math.min(...[...chosen].map((p) => scores[p]!));
+          expect(least).toBeGreaterThan(Math.max(...others) - 1e-5);
+        }
     },
   );
 
