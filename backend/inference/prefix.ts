@@ -22,7 +22,7 @@ export class Prefix {
   readonly changes: string;
   /** Knowledge of a policy that goes on choosing, about its tokens; owned by the prefix, for whoever goes on under the same. */
   readonly known: Eviction | undefined;
-  /** What a policy for reads has learnt of its tokens; owned by the prefix, for whoever goes on under the same. */
+  /** Knowledge of a policy for reads about its tokens; owned by the prefix, for whoever goes on under the same. */
   readonly learnt: Selection | undefined;
   /** Under a policy for blocks: the share of their causal attention that was read, mean over layers and heads. */
   readonly prefill: { readonly read: number } | undefined;

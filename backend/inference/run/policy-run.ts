@@ -121,7 +121,7 @@ export class PolicyRun {
     return eviction?.decodes ? eviction.fork(this.#choice!.tokens!) : undefined;
   }
 
-  /** What a policy for reads has learnt of a sequence's prompt. @returns of the caller's */
+  /** A fork of what a policy for reads has learnt of a sequence's prompt. @returns of the caller's */
   learnt({ number }: Sequence): Selection | undefined {
     const { selection } = this.#of(number);
     return selection?.looks ? selection.fork(this.#choice!.reads!) : undefined;
