@@ -52,6 +52,11 @@ export function meanLine(name: string, curves: readonly Curve[]): LineFigure["li
   };
 }
 
+/** A figure's dashed line at one height: chance, a ceiling, a threshold. @param x places that it spans */
+export function levelLine(name: string, x: readonly number[], value: number): LineFigure["lines"][number] {
+  return { name, x: [...x], y: x.map(() => value), dashed: true };
+}
+
 /** "120 to 480" of steps that differ from run to run, "120" of one; "–" of none. */
 export function spread(steps: readonly (number | undefined)[]): string {
   const present = steps.filter((step) => step !== undefined).map(Math.round);

@@ -1,15 +1,10 @@
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { counted } from "../../backend/common/text.ts";
-import { meanLine } from "../curves.ts";
+import { levelLine, meanLine } from "../curves.ts";
 import { ARM_TITLES, ARMS, type Arm, type SinkParams } from "./arms.ts";
 import type { SinkCurves } from "./measure.ts";
 
 type Curves = Readonly<Record<Arm, readonly SinkCurves[]>>;
-
-/** A level over all steps. */
-function level(name: string, steps: readonly number[], value: number): LineFigure["lines"][number] {
-  return { name, x: [...steps], y: steps.map(() => value), dashed: true };
-}
 
 /** Mean importance of the first place for heads that attend evenly: the mean of 1 / (i + 1). */
 function evenAttention({ context }: SinkParams): number {
@@ -28,9 +23,9 @@ export function sinkFigure(curves: Curves, params: SinkParams): LineFigure {
     y: { title: "mean attention", range: [0, 1] },
     lines: [
       ...ARMS.map((arm) => meanLine(ARM_TITLES[arm], curves[arm].map(({ strongest }) => strongest))),
-      level("epsilon", steps, params.epsilon),
-      level("chance: even attention", steps, evenAttention(params)),
-      level("ceiling", steps, 1),
+      levelLine("epsilon", steps, params.epsilon),
+      levelLine("chance: even attention", steps, evenAttention(params)),
+      levelLine("ceiling", steps, 1),
     ],
   }; // biome-ignore format: a line of the figure a line
 }
@@ -47,8 +42,8 @@ export function shareFigure(curves: Curves, params: SinkParams): LineFigure {
     y: { title: "share of heads", range: [0, 1] },
     lines: [
       ...ARMS.map((arm) => meanLine(ARM_TITLES[arm], curves[arm].map(({ share }) => share))),
-      level("chance", steps, 0),
-      level("ceiling", steps, 1),
+      levelLine("chance", steps, 0),
+      levelLine("ceiling", steps, 1),
     ],
   }; // biome-ignore format: a line of the figure a line
 }
@@ -65,8 +60,8 @@ export function lossFigure(curves: Curves, params: SinkParams, least: number): L
     y: { title: "nats a token" },
     lines: [
       ...ARMS.map((arm) => meanLine(ARM_TITLES[arm], curves[arm].map(({ loss }) => loss))),
-      level("chance: uniform", steps, Math.log(params.vocabulary - 1)),
-      level("ceiling: least loss", steps, least),
+      levelLine("chance: uniform", steps, Math.log(params.vocabulary - 1)),
+      levelLine("ceiling: least loss", steps, least),
     ],
   }; // biome-ignore format: a line of the figure a line
 }

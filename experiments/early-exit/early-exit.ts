@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { counted } from "../../backend/common/text.ts";
 import { type ClaimResult, type ClaimStatement, type Experiment, type MeasurementPlan, seedList } from "../base.ts";
-import { type Curve, mean, meanLine } from "../curves.ts";
+import { type Curve, levelLine, mean, meanLine } from "../curves.ts";
 import { vote } from "../verdicts.ts";
 import { accuracyAfter, alreadyRight, exitAt, THRESHOLDS, thresholdFor } from "./exits.ts";
 import { type LensValues, lensReadings, lensValues } from "./measure.ts";
@@ -133,7 +133,7 @@ function guessing({ targets }: LensValues): number {
 
 function layersFigure(texts: readonly LensValues[], kinds: readonly string[]): LineFigure {
   const places = texts[0]!.likeliest.map((_, place) => place);
-  const level = (name: string, value: number) => ({ name, x: places, y: places.map(() => value), dashed: true });
+  const level = (name: string, value: number) => levelLine(name, places, value);
   const lines = [...new Set(kinds)].map((kind) => {
     const own = texts.filter((_, i) => kinds[i] === kind);
     const curves = own.map((text): Curve => ({ steps: places, values: places.map((place) => accuracyAfter(text, place)) })); // biome-ignore format: one line
@@ -163,7 +163,7 @@ function exitsFigure(texts: readonly LensValues[]): LineFigure {
   const places = Array.from({ length: layers }, (_, i) => layers - i);
   const saved = places.map((place) => 1 - place / layers);
   const after = (place: number) => mean(texts.map((text) => accuracyAfter(text, place)));
-  const level = (name: string, value: number) => ({ name, x: [0, 1], y: [value, value], dashed: true });
+  const level = (name: string, value: number) => levelLine(name, [0, 1], value);
   return {
     kind: "lines",
     name: "layers-saved",

@@ -1,6 +1,6 @@
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { counted } from "../../backend/common/text.ts";
-import { type Curve, mean, meanLine } from "../curves.ts";
+import { type Curve, levelLine, mean, meanLine } from "../curves.ts";
 import { accuracy, chanceOf, type SeedValues, type TextValues } from "./judge.ts";
 import { layerSpans } from "./measure.ts";
 import { STEP_NAMES, STEPS } from "./steps.ts";
@@ -11,7 +11,7 @@ const NUMBERS = STEP_NAMES.map((_, i) => i + 1);
 export function circuitFigure(seeds: readonly SeedValues[], spans: number): LineFigure {
   const layers = seeds[0]![0]!.measures.copying.length;
   const curve = (of: (seed: SeedValues, step: string) => number) => seeds.map((seed): Curve => ({ steps: NUMBERS, values: STEP_NAMES.map((step) => of(seed, step)) })); // biome-ignore format: one line
-  const level = (name: string, value: number) => ({ name, x: NUMBERS, y: NUMBERS.map(() => value), dashed: true });
+  const level = (name: string, value: number) => levelLine(name, NUMBERS, value);
   const all = (of: (seed: SeedValues) => number) => mean(seeds.map(of));
   const cuts = layerSpans(layers, spans).map(([from, to], s) => ({
     ...meanLine(

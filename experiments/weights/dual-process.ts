@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { counted } from "../../backend/common/text.ts";
 import { type ClaimResult, type ClaimStatement, type Experiment, seedList, type TrainedRun } from "../base.ts";
-import { type Curve, finalValue, mean, meanLine } from "../curves.ts";
+import { type Curve, finalValue, levelLine, mean, meanLine } from "../curves.ts";
 import { trainingStage } from "../progress.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
 
@@ -172,7 +172,7 @@ const curvesOf = ({ curves }: TrainedRun): SplitCurves =>
 /** Accuracies over one way of training, between guessing and the structure's. */
 function wayFigure(way: Way, seeds: readonly SplitCurves[], marks: LineFigure["marks"]): LineFigure {
   const { steps } = seeds[0]!.head;
-  const level = (name: string, value: number) => ({ name, x: [...steps], y: steps.map(() => value), dashed: true });
+  const level = (name: string, value: number) => levelLine(name, steps, value);
   return {
     kind: "lines",
     name: way.replace(" ", "-"),

@@ -10,7 +10,7 @@ import {
   seedList,
   type TrainedRun,
 } from "../base.ts";
-import { mean } from "../curves.ts";
+import { levelLine, mean } from "../curves.ts";
 import { trainingStage } from "../progress.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
 
@@ -198,7 +198,7 @@ function soupFigure(
 ): LineFigure {
   const x = [...seeds];
   const line = (name: string, y: number[]) => ({ name, x, y, points: true, joined: false });
-  const level = (name: string, value: number) => ({ name, x, y: x.map(() => value), dashed: true });
+  const level = (name: string, value: number) => levelLine(name, x, value);
   const runs = outcomes[0]!.runs.map((_, i) => line(`run ${i + 1}`, outcomes.map((o) => o.runs[i]!)));
   return {
     kind: "lines",

@@ -1,7 +1,7 @@
 import type { LineFigure } from "../../../backend/common/figures/figure.ts";
 import { counted } from "../../../backend/common/text.ts";
 import type { TrainedRun } from "../../base.ts";
-import { type Curve, meanLine, median, rise } from "../../curves.ts";
+import { type Curve, levelLine, meanLine, median, rise } from "../../curves.ts";
 import type { ProgressMeasures } from "../label-attention.ts";
 
 /** The curves by which a seed of the main setting is judged. */
@@ -35,7 +35,7 @@ export function accuracyFigure(
 ): LineFigure {
   const curves = (name: string) => runs.map((run) => run.curves.get(`${name}.accuracy`)!);
   const { steps } = curves("in-context")[0]!;
-  const level = (name: string, value: number) => ({ name, x: [...steps], y: steps.map(() => value), dashed: true });
+  const level = (name: string, value: number) => levelLine(name, steps, value);
   return {
     kind: "lines",
     name: "accuracies",
@@ -62,7 +62,7 @@ export function progressFigure(
   const { chance } = measures[0]!;
   const halves = seeds.flatMap(({ accuracy }) => rise(accuracy, guess).half ?? []);
   const { steps } = measures[0]!.itemLabel;
-  const level = (name: string, value: number) => ({ name, x: [...steps], y: steps.map(() => value), dashed: true });
+  const level = (name: string, value: number) => levelLine(name, steps, value);
   return {
     kind: "lines",
     name: "progress-measures",

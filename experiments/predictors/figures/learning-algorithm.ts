@@ -1,6 +1,6 @@
 import type { LineFigure } from "../../../backend/common/figures/figure.ts";
 import { counted } from "../../../backend/common/text.ts";
-import { type Curve, mean, meanLine } from "../../curves.ts";
+import { type Curve, levelLine, mean, meanLine } from "../../curves.ts";
 import { type Distance, LEAST_SQUARES } from "../learner-distances.ts";
 import type { Decoded, LayerScore, ModelFit } from "../learning-algorithm-claims.ts";
 
@@ -10,11 +10,6 @@ type Sweep = readonly (readonly ModelFit[])[];
 type Line = LineFigure["lines"][number];
 
 const over = (seeds: number): string => `Mean of ${counted(seeds, "seed")}, bands from the lowest to the highest.`;
-
-/** A level that holds at every x. */
-function level(name: string, x: readonly number[], value: number): Line {
-  return { name, x: [...x], y: x.map(() => value), dashed: true };
-}
 
 /** Error by pairs seen: models of every depth, and the learners on the same prompts. */
 export function errorFigure(depths: Sweep): LineFigure {
@@ -43,7 +38,7 @@ export function errorFigure(depths: Sweep): LineFigure {
         );
         return { name, x, y, dashed: true };
       }),
-      level("predicting 0 (chance)", pairs, 1),
+      levelLine("predicting 0 (chance)", pairs, 1),
     ],
   };
 }
@@ -74,8 +69,8 @@ export function distanceFigure(along: "depth" | "width", by: keyof Distance, swe
         ),
         points: true,
       })),
-      level("predicting 0 (chance)", x, chance),
-      level("the same (ceiling)", x, 0),
+      levelLine("predicting 0 (chance)", x, chance),
+      levelLine("the same (ceiling)", x, 0),
     ],
   };
 }
@@ -97,8 +92,8 @@ export function noiseFigure(noises: Sweep): LineFigure {
     const own = noises.map((seed) => seed[i]!);
     return [
       { ...line, points: true },
-      level(`least squares, σ ${fit.sigma}`, factors, mean(own.map((f) => f.distances[LEAST_SQUARES]!.spd))),
-      level(`predicting 0 (chance), σ ${fit.sigma}`, factors, mean(own.map(({ zero }) => zero))),
+      levelLine(`least squares, σ ${fit.sigma}`, factors, mean(own.map((f) => f.distances[LEAST_SQUARES]!.spd))),
+      levelLine(`predicting 0 (chance), σ ${fit.sigma}`, factors, mean(own.map(({ zero }) => zero))),
     ];
   });
   return {
@@ -108,7 +103,7 @@ export function noiseFigure(noises: Sweep): LineFigure {
     caption: `${over(noises.length)} At 1 the penalty is σ²/τ², the posterior mean; 0 is the same learner.`,
     x: { title: "λ / (σ²/τ²)", log: true },
     y: { title: DISTANCES.spd.axis },
-    lines: [...lines, level("the same (ceiling)", lines[0]!.x, 0)],
+    lines: [...lines, levelLine("the same (ceiling)", lines[0]!.x, 0)],
   };
 }
 
@@ -134,9 +129,9 @@ export function decodedFigure(seeds: readonly Decoded[], share: number): LineFig
       line("weights of least squares", "weights", ({ score }) => score),
       { ...line("moment, shuffled (control)", "moment", ({ control }) => control), dashed: true },
       { ...line("weights, shuffled (control)", "weights", ({ control }) => control), dashed: true },
-      level("what one gives for the other", layers, share),
-      level("reading nothing (chance)", layers, 0),
-      level("reading all (ceiling)", layers, 1),
+      levelLine("what one gives for the other", layers, share),
+      levelLine("reading nothing (chance)", layers, 0),
+      levelLine("reading all (ceiling)", layers, 1),
     ],
   };
 }
