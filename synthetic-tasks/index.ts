@@ -2,6 +2,7 @@ import { type Registry, registry } from "../backend/common/definitions/definitio
 import type { SyntheticTask } from "../backend/training/task.ts";
 import { associativeRecall } from "./associative-recall.ts";
 import { zipfBigram } from "./bigrams/zipf-bigram.ts";
+import { copy } from "./copy.ts";
 import { gaussianClassification } from "./gaussian-classification.ts";
 import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
@@ -14,6 +15,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   gaussianClassification,
   linearRegression,
   associativeRecall,
+  copy,
   hmmMixture,
   wordRoles,
   zipfBigram,
