@@ -7,6 +7,7 @@ import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
+import { stateSpaces } from "./state-spaces/state-spaces.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
 import { pruneOrNot } from "./weights/prune-or-not.ts";
@@ -23,6 +24,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   pruneOrNot,
   attentionSinkEmergence,
   earlyExit,
+  stateSpaces,
 ]);
 
 export type {
