@@ -19,7 +19,8 @@ export const stateParameters = z.object({
   n_heads: z.int().min(1).default(2).describe("heads of a layer"),
   d_model: z.int().min(4).default(32).describe("width of the residual stream"),
   batch: z.int().min(1).default(16).describe("sequences of a step"),
-  learning_rate: z.number().positive().default(0.01).describe("Adam's learning rate"),
+  learning_rate: z.number().positive().default(0.01).describe("Adam's learning rate for recurrences"),
+  attention_rate: z.number().positive().default(0.005).describe("Adam's learning rate for attention"),
   evaluation_rows: z.int().min(16).default(128).describe("sequences of each length or number of pairs on which accuracy is measured"),
 }); // biome-ignore format: a table
 export type StateParams = z.output<typeof stateParameters>;
@@ -50,15 +51,17 @@ export function armTitle({ mixer, state }: Arm): string {
 
 /** The training of an arm on a task. */
 export function planOf(task: StateTask, arm: Arm, params: StateParams): TrainingPlan {
-  const { n_heads, d_model, batch, learning_rate } = params;
+  const { n_heads, d_model, batch } = params;
   const own =
     task === "copy"
       ? { context: 2 * params.longer + 1, vocabulary: params.letters, length_max: params.length_max }
       : { context: params.recall_context, vocabulary: params.recall_vocabulary, pairs: params.pairs, power: 1 };
   const { mixer, state } = arm;
-  const [n_layers, steps] =
-    mixer === "attention" ? [params.attention_layers, params.attention_steps] : [params.n_layers, params.steps];
-  const model = { n_layers, n_heads, d_model, ...(state === undefined ? {} : { mixer: [mixer], state }) };
-  const training = { steps, batch, learning_rate, clip: 1, schedule: "cosine", points: 2, checkpoints: 1, extra_checkpoints: 0 };
+  const size =
+    mixer === "attention"
+      ? { n_layers: params.attention_layers, steps: params.attention_steps, learning_rate: params.attention_rate }
+      : { n_layers: params.n_layers, steps: params.steps, learning_rate: params.learning_rate };
+  const model = { ...size, n_heads, d_model, ...(state === undefined ? {} : { mixer: [mixer], state }) };
+  const training = { batch, clip: 1, schedule: "cosine", points: 2, checkpoints: 1, extra_checkpoints: 0 };
   return { task, params: { ...own, ...model, ...training }, label: `${task}: ${armTitle(arm)}` };
 } // biome-ignore format: one line each
