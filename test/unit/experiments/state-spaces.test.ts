@@ -87,12 +87,10 @@ describe("accuracies of a model", () => {
   it("are near chance before anything is trained, by length, pairs and distance, and leave no tensor", async () => {
     const params = stateParameters.parse({ evaluation_rows: 64 });
     const arm = { mixer: "selective", state: 2 } as const;
-    const run = (task: (typeof TASKS)[number]) =>
-      ({
-        seed: 1,
-        checkpoints: [0],
-        taskParams: makeSpec(tasks.get(task), planOf(task, arm, params).params).params,
-      }) as TrainedRun;
+    const run = (task: (typeof TASKS)[number]): TrainedRun => ({
+      ...{ id: task, seed: 1, checkpoints: [0], curves: new Map() },
+      taskParams: makeSpec(tasks.get(task), planOf(task, arm, params).params).params,
+    });
     const shape = { n_layers: 1, n_key_value_heads: 6, mixer: ["selective"], d_vocab: 64 } as const;
     const context = {
       signal: new AbortController().signal,
