@@ -1,14 +1,14 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import {
   type BlockShape,
-  KernelBlock,
+  KernelBlocks,
   type KernelMatrix,
   type KernelWeight,
   type KernelWeights,
   takesBlock,
-} from "../../kernels/block.ts";
+} from "../../kernels/blocks.ts";
 import { hasKernels } from "../../kernels/kernels.ts";
-import type { ModelConfig } from "../config.ts";
+import { localWindow, type ModelConfig } from "../config.ts";
 import type { BlockField, BlockWeights } from "../weights/block-parts.ts";
 import { Matrix } from "../weights/matrix.ts";
 
@@ -21,24 +21,50 @@ const NAMES: Readonly<Record<BlockField, Exclude<KernelWeight, `${string}Offset`
   ln2: "ln2", mlpIn: "mlpIn", mlpInBias: "mlpInBias", mlpOut: "mlpOut", mlpOutBias: "mlpOutBias", ln2Post: "ln2Post",
 }; // biome-ignore format: a table
 
-const blocks = new WeakMap<BlockWeights, { config: ModelConfig; block: KernelBlock | undefined }>();
+const named = new WeakMap<BlockWeights, { config: ModelConfig; weights: KernelWeights | undefined }>();
 
-/**
- * The kernel of a block over its own weights, which stay the block's; kept while those live.
- * @returns undefined where the plain path has to serve: without kernels, or for weights and widths that the kernel does not take
- */
-export function kernelBlock(weights: BlockWeights, config: ModelConfig): KernelBlock | undefined {
-  const known = blocks.get(weights);
-  if (known?.config === config) return known.block;
-  const block = makeBlock(weights, config);
-  blocks.set(weights, { config, block });
-  return block;
+/** Kernels by the first of their blocks and their number. */
+const kernels = new WeakMap<
+  BlockWeights,
+  Map<number, { config: ModelConfig; blocks: readonly BlockWeights[]; kernel: KernelBlocks }>
+>();
+
+/** Says that the kernel computes a block; without kernels, and for weights and widths that it does not take, the plain path has to serve. */
+export function takesWeights(block: BlockWeights, config: ModelConfig): boolean {
+  return weightsFor(block, config) !== undefined;
 }
 
-function makeBlock(weights: BlockWeights, config: ModelConfig): KernelBlock | undefined {
-  const shape = shapeOf(config);
-  const named = hasKernels() && takesBlock(shape) && nameWeights(weights);
-  return named ? new KernelBlock(shape, named) : undefined;
+/**
+ * The kernel of blocks that follow each other, over their own weights, which stay the blocks'; kept while those live.
+ * @param first layer of the first block
+ * @returns undefined where the kernel does not compute one of them
+ */
+export function kernelBlocks(
+  blocks: readonly BlockWeights[],
+  config: ModelConfig,
+  first: number,
+): KernelBlocks | undefined {
+  const byCount = kernels.get(blocks[0]!) ?? new Map();
+  kernels.set(blocks[0]!, byCount);
+  const known = byCount.get(blocks.length);
+  if (known?.config === config && blocks.every((block, i) => block === known.blocks[i])) return known.kernel;
+  const works = blocks.flatMap((block, i) => {
+    const weights = weightsFor(block, config);
+    return weights ? { weights, local: localWindow(config, first + i) !== undefined } : [];
+  });
+  if (works.length < blocks.length) return undefined;
+  const kernel = new KernelBlocks(shapeOf(config), works);
+  byCount.set(blocks.length, { config, blocks, kernel });
+  return kernel;
+}
+
+/** A block's weights by the kernel's names; undefined where the kernel does not compute it. */
+function weightsFor(block: BlockWeights, config: ModelConfig): KernelWeights | undefined {
+  const known = named.get(block);
+  if (known?.config === config) return known.weights;
+  const weights = hasKernels() && takesBlock(shapeOf(config)) ? nameWeights(block) : undefined;
+  named.set(block, { config, weights });
+  return weights;
 }
 
 function shapeOf(config: ModelConfig): BlockShape {
