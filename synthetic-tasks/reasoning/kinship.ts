@@ -79,10 +79,14 @@ export function drawKinship(random: Random): KinshipQuestion {
 
 /** People for three instances of every rule: two examples and a question [instance][rule]. */
 function peopleOf(rules: readonly Rule[], random: Random): People[][] {
-  const [women, men] = [draw(random, WOMEN, WOMEN.length), draw(random, MEN, MEN.length)];
-  const next = (relation: string): string => (FEMALE.has(relation) ? women : men).pop()!;
-  const third = (): string => (random.integer(0, 2) === 0 ? women : men).shift()!;
-  return [0, 1, 2].map(() => rules.map(({ first, second }): People => [next(first), next(second), third()]));
+  const bearers = (relation: string): readonly string[] => (FEMALE.has(relation) ? WOMEN : MEN);
+  return [0, 1, 2].map(() =>
+    rules.map(({ first, second }): People => {
+      const x = one(random, bearers(first));
+      const y = one(random, bearers(second).filter((name) => name !== x)); // biome-ignore format: one line
+      return [x, y, one(random, [...WOMEN, ...MEN].filter((name) => name !== x && name !== y))]; // biome-ignore format: one line
+    }),
+  );
 }
 
 /** The rules with a letter for every relation. */
