@@ -4,6 +4,7 @@ import type { Experiment } from "./base.ts";
 import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
+import { bayesianPrism } from "./families/bayesian-prism.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
@@ -17,6 +18,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   abruptLearning,
   bayesianAveraging,
   learningAlgorithm,
+  bayesianPrism,
   iclCircuit,
   dualProcess,
   modelSoups,
