@@ -5,6 +5,7 @@ import type { Experiment } from "./base.ts";
 import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
+import { bayesianPrism } from "./families/bayesian-prism.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { semanticFaithfulness } from "./meaning/semantic-faithfulness.ts";
 import { semanticFragments } from "./meaning/semantic-fragments.ts";
@@ -22,6 +23,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   abruptLearning,
   bayesianAveraging,
   learningAlgorithm,
+  bayesianPrism,
   iclCircuit,
   dualProcess,
   modelSoups,

@@ -9,7 +9,7 @@ import { checkChanges } from "./changes/check.ts";
 import { optimiserVectors } from "./optimiser.ts";
 import { checkFits, readOrigin } from "./origin.ts";
 import { type ModelParams, modelParameters, type TrainingParams, trainingParameters } from "./parameters.ts";
-import type { SyntheticTask, TaskShape } from "./task.ts";
+import { outputWidth, type SyntheticTask, type TaskShape } from "./task.ts";
 
 /** All that decides a training run but its seed. */
 export interface TrainSpec {
@@ -102,7 +102,7 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
   if (fault) throw new HeadscopeError("usage", fault.constraint, { remedy: fault.remedy, field: [...fault.fields] });
   const { attention = "softmax", attention_power } = model;
   const { input, output, positions } = shape;
-  const outputs = output.kind === "classes" ? output.count : output.width;
+  const outputs = outputWidth(output);
   const vocabulary = input.kind === "tokens" ? input.vocabulary : outputs;
   return {
     n_layers: model.n_layers, n_heads, n_key_value_heads: n_heads, d_model, d_head,
