@@ -5,6 +5,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { Journal } from "../../../backend/evaluation/files/journal.ts";
 import { writeEvaluation } from "../../../backend/evaluation/files/write.ts";
+import { keepSweep } from "../../../backend/jobs/sweeps/kept.ts";
+import { planSweep } from "../../../backend/jobs/sweeps/sweep.ts";
+import { parseSweep } from "../../../backend/jobs/sweeps/sweep-file.ts";
 import { createReport, writeReport } from "../../../backend/reports/report.ts";
 import { routes } from "../../../backend/server/routes/index.ts";
 import { buildCli } from "../../helpers/cli.ts";
@@ -128,6 +131,11 @@ describe("the schemas are those of the server", () => {
       { ...evaluation, interventions: [{ at: "blocks.0.attn.hook_z", do: "nothing" }] },
     ],
     ["/api/runs", () => ({ task: "induction", params: { steps: 1 } }), { task: "induction", seeds: ["0"] }],
+    [
+      "/api/jobs",
+      () => ({ kind: "sweep", task: "induction", grid: { n_heads: ["1", "2"] }, params: { steps: 1 } }),
+      { kind: "sweep", task: "induction", grid: { n_heads: 1 } },
+    ],
     [
       "/api/imports",
       () => ({ format: "retrieval-head", model: "toy-induction", path: "none.json" }),
@@ -276,6 +284,11 @@ describe("answers are as their schemas say", () => {
       (await ask<{ status: string }>("GET", `/api/jobs/${job.id}`)).status === "cancelled";
     await expect.poll(ended, { timeout: 60_000 }).toBe(true);
     await ask("POST", `/api/runs/${run}/resume`);
+    const sweep = parseSweep({ task: "induction", grid: { n_heads: [1, 2], batch: [4] } }, "a sweep");
+    const swept = await keepSweep(server.folder, sweep, planSweep(sweep, "a sweep"));
+    await ask("GET", "/api/sweeps");
+    await ask("GET", `/api/sweeps/${swept}`);
+    await ask("DELETE", `/api/sweeps/${swept}`);
     await ask("GET", `/api/histories?run=${run}`);
     await ask("GET", "/api/experiments");
     const work = { kind: "probe", model, probes: [{ name: "induction" }] };
