@@ -78,7 +78,7 @@ export interface RotationTables {
 export interface BlocksCall extends Places {
   /** Residual stream before the first block [sequences · tokens, d_model]. */
   readonly x: Tensor;
-  /** Where the blocks rotate. */
+  /** Absent where the blocks do not rotate. */
   readonly rotation?: RotationTables | undefined;
   /** Of blocks with local attention, where some are. */
   readonly localRotation?: RotationTables | undefined;
