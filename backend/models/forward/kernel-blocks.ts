@@ -17,7 +17,7 @@ import { Matrix } from "../weights/matrix.ts";
  * block that has it takes the plain path.
  */
 const NAMES: Readonly<Record<BlockField, Exclude<KernelWeight, `${string}Offset`> | null>> = {
-  ln1: "ln1", qkv: "qkv", qkvBias: "qkvBias", qNorm: "qNorm", kNorm: "kNorm", keyBias: null, valueBias: null, sinkLogit: null, o: "o", oBias: "oBias", ln1Post: "ln1Post",
+  ln1: "ln1", qkv: "qkv", qkvBias: "qkvBias", convolution: null, step: null, stepBias: null, decay: null, qNorm: "qNorm", kNorm: "kNorm", keyBias: null, valueBias: null, sinkLogit: null, o: "o", oBias: "oBias", ln1Post: "ln1Post",
   ln2: "ln2", mlpIn: "mlpIn", mlpInBias: "mlpInBias", mlpOut: "mlpOut", mlpOutBias: "mlpOutBias", ln2Post: "ln2Post",
 }; // biome-ignore format: a table
 

@@ -19,6 +19,9 @@ import {
 } from "../transformer/block.ts";
 import type { Hook } from "../transformer/hook.ts";
 import { blockHook, blockHookNames } from "../transformer/hook-points.ts";
+import { recurrenceOf } from "../transformer/mixers/index.ts";
+import type { RecurrentMixer } from "../transformer/mixers/mixer.ts";
+import { RECURRENT_NAMES, recur } from "../transformer/mixers/recur.ts";
 import type { BlockWeights } from "../weights/block-parts.ts";
 import { type Flat, flattenStages, widenBlock } from "../weights/weights.ts";
 import { kernelBlocks, takesWeights } from "./kernel-blocks.ts";
@@ -79,6 +82,11 @@ export class LayerPass {
 
   #block(stream: Stream, chunk: Chunk, weights: SplitWeights): BlockResult {
     const x = this.#start(stream.x, chunk);
+    const recurrence = recurrenceOf(this.#pass.model.config, this.#layer);
+    if (recurrence) {
+      const z = this.#recur(x, recurrence, chunk, weights.input);
+      return { x: this.#output(x, z, chunk, weights.output), reduced: [] };
+    }
     const whole = this.#whole({ ...stream, x }, chunk);
     if (whole) return { x: whole, reduced: [] };
     return this.#behind(x, this.#project({ ...stream, x }, chunk, weights.input), chunk, weights);
@@ -134,7 +142,7 @@ export class LayerPass {
   }
 
   #points(names: readonly string[], layer = this.#layer): StagePoints {
-    const own = blockHookNames(this.#pass.model.config);
+    const own = blockHookNames(this.#pass.model.config, layer);
     return { prefix: blockHook(layer, ""), names: names.filter((name) => own.includes(name)) };
   }
 
@@ -194,6 +202,21 @@ export class LayerPass {
       collect();
     });
     return x;
+  }
+
+  /** z [rows * tokens, heads * d_head] of a recurrent layer. */
+  #recur(x: Tensor, mixer: RecurrentMixer, chunk: Chunk, weights: Flat<BlockWeights>): Tensor {
+    const { model, plan } = this.#pass;
+    const { config } = model;
+    const rows = { rows: plan.rows, positions: chunk.tokens };
+    const stage = {
+      key: `recurrence|${mixer.name}|${model.key}`,
+      tensors: [x],
+      weights,
+      xla: hasNative(),
+      body: ([x]: Tensor[], weights: BlockWeights, hook: Hook) => [recur(x!, mixer, { weights, config, hook }, rows)],
+    };
+    return this.#pass.stage(stage, chunk, this.#points(RECURRENT_NAMES))[0]!;
   }
 
   /** Queries, keys and values. */
