@@ -39,7 +39,7 @@ const kept = sweepEntry.omit({ id: true }).extend({
     }),
   ),
 });
-type Kept = Data<typeof kept>;
+type Kept = z.output<typeof kept>;
 
 /** Says of a sweep that it has a diagram and is kept: one or two axes of a grid, and no more runs than a page can show. */
 export function isKept({ axes, points, seeds }: SweepPlan): boolean {
@@ -58,7 +58,7 @@ export async function keepSweep(folder: string, sweep: Sweep, plan: SweepPlan): 
     ...{ format: FORMAT, task, axes, seeds, created: new Date().toISOString() },
     ...{ params: sweep.params, probes: spec.probes, metric: mainMetric(tasks.get(task), spec.params) },
     ...{ command: sweepCommand(sweep, plan), points },
-  } satisfies Kept;
+  } satisfies Data<typeof kept>;
   await writeFileAtomic(await writablePath(folder, `${SWEEPS}/${id}.json`), `${formatJson(document)}\n`);
   return id;
 }

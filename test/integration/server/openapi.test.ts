@@ -175,7 +175,7 @@ describe("answers are as their schemas say", () => {
       for (const [status, { content }] of Object.entries(successes)) {
         if (status === "204") expect(content, `${method} ${path}`).toBeUndefined();
         else if (content!["application/json"]) expect(content!["application/json"].schema, path).toBeDefined();
-        else expect(Object.keys(content!)[0], path).toMatch(/^(text\/|application\/octet-stream)/);
+        else expect(Object.keys(content!)[0], path).toMatch(/^(text\/|image\/svg|application\/octet-stream)/);
       }
     }
   });
@@ -318,6 +318,7 @@ describe("answers are as their schemas say", () => {
     await ask("GET", `/api/experiments/abrupt-learning/report?id=${reports[0]}`);
     await ask("GET", `/api/experiments/abrupt-learning/comparison?first=${reports[0]}&second=${reports[1]}`);
     await ask("GET", `/api/experiments/abrupt-learning/report.html?id=${reports[0]}`);
+    await ask("GET", `/api/experiments/abrupt-learning/figure?id=${reports[0]}`);
     const evaluation = policyEvaluationOf([evaluatedPoint()]);
     const folder = join(server.folder, "evaluations", "mine-0");
     await Journal.open(folder, evaluation.model, evaluation.settings);
@@ -347,7 +348,12 @@ const REPORT = {
   claims: [
     { id: "a", statement: "s", source: "", check: "c", measured: { x: 1, y: null }, verdict: "reproduced", why: "w" },
   ],
-  figures: [],
+  figures: [
+    {
+      ...{ kind: "lines" as const, name: "accuracies", title: "Accuracies <over training>" },
+      ...{ x: { title: "step" }, y: { title: "accuracy" }, lines: [{ name: "a", x: [0, 1], y: [0, 1] }] },
+    },
+  ],
   runs: [],
 } satisfies Parameters<typeof createReport>[0];
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { figureSchema } from "../../../backend/common/figures/figure.ts";
-import { diagramCells, type MeasuredSweep, phaseDiagram } from "../../../backend/common/figures/phase-diagram.ts";
+import { figureSchema } from "../../../../backend/common/figures/figure.ts";
+import { diagramCells, type MeasuredSweep, phaseDiagram } from "../../../../backend/common/figures/phase-diagram.ts";
 
 const metric = "in-context.accuracy";
 const point = (values: Record<string, unknown>, mean?: number) => ({
