@@ -26,7 +26,12 @@ type Attrs = Readonly<Record<string, KernelAttr>> | readonly OpAttr[];
  * @returns the outputs as the binding names them
  * @throws HeadscopeError (usage) where the kernel refuses the call, with what it says of it
  */
-export function runKernel(name: string, attrs: Attrs, inputs: readonly (Handle | number)[], outputs = 1): TensorMetadata[] {
+export function runKernel(
+  name: string,
+  attrs: Attrs,
+  inputs: readonly (Handle | number)[],
+  outputs = 1,
+): TensorMetadata[] {
   const list = Array.isArray(attrs) ? (attrs as OpAttr[]) : attributesOf(attrs as Record<string, KernelAttr>);
   try {
     return native().binding.executeOp(name, list, inputs.map(numberOf), outputs);

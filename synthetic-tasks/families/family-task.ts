@@ -84,7 +84,12 @@ export function familyTask<S extends z.ZodObject<{ examples: z.ZodType<number> }
       });
     }).flat();
   };
-  const evaluation = ({ title, mixture = "training", scale, power }: Split<z.output<S>>): Evaluation<Params, Mixtures> => ({
+  const evaluation = ({
+    title,
+    mixture = "training",
+    scale,
+    power,
+  }: Split<z.output<S>>): Evaluation<Params, Mixtures> => ({
     title,
     chance: (params) => {
       const variance = power(params);

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { impossible } from "../base.ts";
-import { familyTask } from "./family-task.ts";
 import { centredFamily, evenMixture, linearBasis } from "./family.ts";
+import { familyTask } from "./family-task.ts";
 
 const parameters = z.object({
   dimension: z.int().min(1).max(256).default(3).describe("numbers of an x"),
