@@ -1,6 +1,7 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { attentionSinkEmergence } from "./attention-sink/attention-sink-emergence.ts";
 import { sinkAnatomy } from "./attention-sink/sink-anatomy.ts";
+import { banditDistillation } from "./bandits/bandit-distillation.ts";
 import type { Experiment } from "./base.ts";
 import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
@@ -24,6 +25,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   bayesianAveraging,
   learningAlgorithm,
   bayesianPrism,
+  banditDistillation,
   iclCircuit,
   dualProcess,
   modelSoups,
