@@ -18,7 +18,7 @@ const PLAYING = 200;
 
 const parameters = z.object({
   seeds: seedList.default([0, 1, 2, 3]).describe("seeds, trained together"),
-  steps: z.int().min(100).default(1500).describe("optimiser steps"),
+  steps: z.int().min(100).default(800).describe("optimiser steps"),
   arms_min: z.int().min(2).default(3).describe("fewest arms in training"),
   arms_max: z.int().min(3).default(5).describe("most arms in training"),
   arms_beyond: z.int().min(3).default(7).describe("arms of bandits with more than in training"),
