@@ -14,6 +14,7 @@ import { semanticReasoners } from "./meaning/semantic-reasoners.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
 import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
+import { stateSpaces } from "./state-spaces/state-spaces.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
 import { pruneOrNot } from "./weights/prune-or-not.ts";
@@ -37,6 +38,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   semanticReasoners,
   semanticFaithfulness,
   semanticFragments,
+  stateSpaces,
 ]);
 
 export type {
