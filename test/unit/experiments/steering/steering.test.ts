@@ -5,7 +5,9 @@ import { encodeText } from "../../../../backend/models/tokens.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 import { PASSAGES } from "../../../../experiments/early-exit/passages.ts";
-import { judge, steeringClaims } from "../../../../experiments/steering/judge.ts";
+import { functionVectorsExperiment } from "../../../../experiments/steering/function-vectors.ts";
+import { inContextVectorsExperiment } from "../../../../experiments/steering/in-context-vectors.ts";
+import { judgeDemonstrations, judgeDial } from "../../../../experiments/steering/judge.ts";
 import {
   measureFunctionVector,
   measureInContextVectors,
@@ -81,12 +83,15 @@ describe("the claims on vectors as dials", () => {
   };
   const verdicts = (change: Partial<SteeringValues> = {}, other: Partial<SteeringValues> = {}) => {
     const four = <T>(seed: T): T[] => [seed, seed, seed, seed];
-    const seeds = { style: four({ ...style, ...change }), labelling: four({ ...labelling, ...other }) };
-    return Object.fromEntries(judge(seeds, DIALS).map(({ id, verdict }) => [id, verdict]));
+    const styles = four({ ...style, ...change });
+    const results = [...judgeDial("style", styles, DIALS.style), judgeDemonstrations(styles), ...judgeDial("labelling", four({ ...labelling, ...other }), DIALS.labelling)]; // biome-ignore format: one line
+    return Object.fromEntries(results.map(({ id, verdict }) => [id, verdict]));
   };
 
   it("are borne out by vectors that turn it step by step, each judged once", () => {
-    expect(Object.keys(verdicts())).toEqual(steeringClaims.map(({ id }) => id));
+    expect(Object.keys(verdicts())).toEqual(
+      [inContextVectorsExperiment, functionVectorsExperiment].flatMap(({ claims }) => claims.map(({ id }) => id)),
+    );
     expect(new Set(Object.values(verdicts()))).toEqual(new Set(["reproduced"]));
   });
 
