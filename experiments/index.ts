@@ -1,10 +1,12 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { attentionSinkEmergence } from "./attention-sink/attention-sink-emergence.ts";
 import { sinkAnatomy } from "./attention-sink/sink-anatomy.ts";
+import { banditDistillation } from "./bandits/bandit-distillation.ts";
 import type { Experiment } from "./base.ts";
 import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
+import { bayesianPrism } from "./families/bayesian-prism.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { semanticFaithfulness } from "./meaning/semantic-faithfulness.ts";
 import { semanticFragments } from "./meaning/semantic-fragments.ts";
@@ -23,6 +25,8 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   abruptLearning,
   bayesianAveraging,
   learningAlgorithm,
+  bayesianPrism,
+  banditDistillation,
   iclCircuit,
   dualProcess,
   modelSoups,
