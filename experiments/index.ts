@@ -13,6 +13,7 @@ import { semanticFragments } from "./meaning/semantic-fragments.ts";
 import { semanticReasoners } from "./meaning/semantic-reasoners.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
+import { functionVectorsExperiment } from "./steering/function-vectors.ts";
 import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
 import { stateSpaces } from "./state-spaces/state-spaces.ts";
 import { dualProcess } from "./weights/dual-process.ts";
@@ -35,6 +36,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   earlyExit,
   sinkAnatomy,
   inContextVectorsExperiment,
+  functionVectorsExperiment,
   semanticReasoners,
   semanticFaithfulness,
   semanticFragments,
