@@ -5,6 +5,8 @@ import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { bayesianPrism } from "./families/bayesian-prism.ts";
+import { forgetting } from "./families/forgetting.ts";
+import { uncertainty } from "./families/uncertainty.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
@@ -19,6 +21,8 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   bayesianAveraging,
   learningAlgorithm,
   bayesianPrism,
+  forgetting,
+  uncertainty,
   iclCircuit,
   dualProcess,
   modelSoups,

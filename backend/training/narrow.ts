@@ -50,7 +50,8 @@ export function kernelModel({ config, places, shape }: TrainedTask): TrainedMode
     ...(config.readout_hidden ?? []).flatMap((_, i) => PARTS.readout.map((part) => `readout.${i}.${part}`)),
     ...PARTS.output,
   ];
-  if (shape.output.kind === "gaussian" || !isKnown(config) || !places.every(({ name }) => names.includes(name))) return undefined;
+  if (shape.output.kind === "gaussian" || !isKnown(config) || !places.every(({ name }) => names.includes(name)))
+    return undefined;
   const { input, output, positions } = shape;
   const offsetOf = (wanted: string): number => places.find(({ name }: ParameterPlace) => name === wanted)?.offset ?? -1;
   return {

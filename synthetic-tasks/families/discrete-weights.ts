@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { familyTask } from "./family-task.ts";
 import { centredFamily, type FunctionFamily, linearBasis, type Mixture } from "./family.ts";
+import { familyTask } from "./family-task.ts";
 
 const parameters = z.object({
   dimension: z.int().min(1).max(256).default(4).describe("numbers of an x"),

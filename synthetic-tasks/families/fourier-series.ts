@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { familyTask } from "./family-task.ts";
 import { centredFamily, evenMixture, type FunctionFamily, fourierBasis } from "./family.ts";
+import { familyTask } from "./family-task.ts";
 
 const parameters = z.object({
   degree: z.int().min(1).max(64).default(3).describe("highest frequency of training: a series has degree 1 to this, each as often"),

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { familyTask } from "./family-task.ts";
 import { evenMixture, type FunctionFamily, linearBasis } from "./family.ts";
+import { familyTask } from "./family-task.ts";
 
 const parameters = z.object({
   dimension: z.int().min(2).max(256).default(4).describe("numbers of an x"),

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import type { Random } from "../../backend/common/random.ts";
 import { impossible } from "../base.ts";
-import { familyTask } from "./family-task.ts";
 import { centredFamily, evenMixture, type FunctionFamily, monomialBasis } from "./family.ts";
+import { familyTask } from "./family-task.ts";
 
 const parameters = z.object({
   dimension: z.int().min(2).max(32).default(3).describe("numbers of an x"),
@@ -44,8 +44,7 @@ function subsets(of: number, size: number): number {
 }
 
 /** Mean of y²: a square of a standard normal number has the second moment 3, one of the d of them; a product of two has 1. */
-const power = ({ dimension: d, terms, sigma }: Params): number =>
-  terms * (1 + 2 * (d / monomialCount(d))) + sigma ** 2;
+const power = ({ dimension: d, terms, sigma }: Params): number => terms * (1 + 2 * (d / monomialCount(d))) + sigma ** 2;
 
 /** Sums of a few monomials of degree 2, in context. */
 export const monomials = familyTask({

@@ -133,7 +133,9 @@ it.each([
   ["monomials", { dimension: 2, terms: 1, bases: 3 }, ["bases", "terms", "dimension"]],
   ["noise-levels", { shown: 17 }, ["shown", "examples"]],
 ])("%s refuses %o", (name, raw, field) => {
-  expect(() => tasks.get(name).check(tasks.parse(name, raw))).toThrow(expect.objectContaining({ kind: "usage", field }));
+  expect(() => tasks.get(name).check(tasks.parse(name, raw))).toThrow(
+    expect.objectContaining({ kind: "usage", field }),
+  );
 });
 
 it("monomials of evaluation beyond are none of the sets of training", () => {
@@ -149,7 +151,12 @@ it("monomials of evaluation beyond are none of the sets of training", () => {
 it("noise-levels counts the pairs that training shows, and none behind them", () => {
   const params = tasks.parse("noise-levels", { examples: 6, shown: 2 });
   const task = tasks.get("noise-levels");
-  expect([...task.sample(task.world(params, 0), params, new Random(0), 1).weights]).toEqual([1, 0, 1, ...Array(8).fill(0)]);
+  expect([...task.sample(task.world(params, 0), params, new Random(0), 1).weights]).toEqual([
+    1,
+    0,
+    1,
+    ...Array(8).fill(0),
+  ]);
   const whole = task.evaluations["in-context"]!.sample(task.world(params, 0), params, new Random(0), 1);
   expect(whole.weights.filter((weight) => weight === 1)).toHaveLength(6);
 });
