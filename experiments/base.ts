@@ -104,6 +104,7 @@ export interface ExperimentContext {
 export interface Finding {
   /** One for each of the definition's claims. */
   readonly claims: readonly ClaimResult[];
+  /** The central one first: lists of experiments show it. */
   readonly figures: readonly Figure[];
   /** Sentences with the figures that matter; how many claims came out how is told before them. */
   readonly summary?: string;

@@ -2,6 +2,7 @@ import { type Registry, registry } from "../backend/common/definitions/definitio
 import type { SyntheticTask } from "../backend/training/task.ts";
 import { associativeRecall } from "./associative-recall.ts";
 import { zipfBigram } from "./bigrams/zipf-bigram.ts";
+import { copy } from "./copy.ts";
 import { discreteWeights } from "./families/discrete-weights.ts";
 import { fourierSeries } from "./families/fourier-series.ts";
 import { gaussianWeights } from "./families/gaussian-weights.ts";
@@ -19,6 +20,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   gaussianClassification,
   linearRegression,
   associativeRecall,
+  copy,
   hmmMixture,
   wordRoles,
   zipfBigram,

@@ -2,10 +2,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { planSweep, runSweep } from "../../../backend/jobs/sweep.ts";
-import { parseSweep } from "../../../backend/jobs/sweep-file.ts";
-import { openStore, type Store } from "../../../backend/store/store.ts";
-import { buildCli } from "../../helpers/cli.ts";
+import { planSweep, runSweep } from "../../../../backend/jobs/sweeps/sweep.ts";
+import { parseSweep } from "../../../../backend/jobs/sweeps/sweep-file.ts";
+import { openStore, type Store } from "../../../../backend/store/store.ts";
+import { buildCli } from "../../../helpers/cli.ts";
 
 /** Trains in a moment. */
 const PARAMS = {

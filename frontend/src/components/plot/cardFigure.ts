@@ -1,7 +1,7 @@
-import type { Figure } from "../../../backend/common/figures/figure.ts";
-import type { Palette } from "../../../backend/common/figures/palette.ts";
-import { type PlotlyFigure, toPlotly } from "../../../backend/common/figures/plotly.ts";
-import type { Table } from "../components/card/files.ts";
+import type { Figure } from "../../../../backend/common/figures/figure.ts";
+import type { Palette } from "../../../../backend/common/figures/palette.ts";
+import { type PlotlyFigure, toPlotly } from "../../../../backend/common/figures/plotly.ts";
+import type { Table } from "../card/files.ts";
 
 /** A report's figure for plotly.js as a card shows it: the title stands in the card. */
 export function cardFigure(figure: Figure, palette: Palette): PlotlyFigure {

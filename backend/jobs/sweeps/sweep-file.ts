@@ -1,8 +1,8 @@
 import { parseDocument } from "yaml";
 import { z } from "zod";
-import { fieldPath, HeadscopeError, nearestNames } from "../common/errors.ts";
-import { Random } from "../common/random.ts";
-import { parseJson, readText } from "../json.ts";
+import { fieldPath, HeadscopeError, nearestNames } from "../../common/errors.ts";
+import { Random } from "../../common/random.ts";
+import { parseJson, readText } from "../../json.ts";
 
 /** A parameter's distribution: one of some values, evenly or log-evenly between two limits, or a whole number of a range. */
 const drawn = z.union(

@@ -2,13 +2,14 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
-import { sweepCsv, sweepText } from "../../../backend/cli/text/sweep.ts";
-import { runsFor } from "../../../backend/jobs/reuse.ts";
-import { planSweep, type SweepResult } from "../../../backend/jobs/sweep.ts";
-import { parseSweep, readSweep, sweepPoints } from "../../../backend/jobs/sweep-file.ts";
-import { openStore } from "../../../backend/store/store.ts";
-import { refused } from "../../helpers/errors.ts";
-import { bundleScript, startScript } from "../../helpers/processes/script.ts";
+import { sweepCsv, sweepText } from "../../../../backend/cli/text/sweep.ts";
+import { runsFor } from "../../../../backend/jobs/reuse.ts";
+import type { SweepResult } from "../../../../backend/jobs/sweeps/results.ts";
+import { planSweep } from "../../../../backend/jobs/sweeps/sweep.ts";
+import { parseSweep, readSweep, sweepPoints } from "../../../../backend/jobs/sweeps/sweep-file.ts";
+import { openStore } from "../../../../backend/store/store.ts";
+import { refused } from "../../../helpers/errors.ts";
+import { bundleScript, startScript } from "../../../helpers/processes/script.ts";
 
 let folder: string;
 beforeEach(async () => {
@@ -230,7 +231,7 @@ describe("a sweep's results", () => {
       metrics: { loss: { mean: 0.00125, min: 0.00125, max: 0.00125 } },
     },
   ];
-  const planned = { task: "induction", varied: ["n_heads", "readout_hidden"], seeds: [0, 1], points: [] };
+  const planned = { task: "induction", varied: ["n_heads", "readout_hidden"], axes: [], seeds: [0, 1], points: [] };
 
   it("are a CSV line a run", () => {
     expect(sweepCsv(planned, results).split("\n")).toEqual([

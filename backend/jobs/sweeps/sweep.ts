@@ -1,15 +1,17 @@
-import { probes as probeRegistry } from "../../probes/index.ts";
-import { tasks } from "../../synthetic-tasks/index.ts";
-import { parameterText } from "../common/command-line.ts";
-import { errorAt, HeadscopeError } from "../common/errors.ts";
-import type { JobProgress, RunRecord, Store } from "../store/store.ts";
-import { makeSpec, type TrainSpec } from "../training/spec.ts";
-import type { WorkerOptions } from "./client.ts";
-import { train } from "./kinds/train.ts";
-import { Queue } from "./queue.ts";
-import { runsFor } from "./reuse.ts";
+import { probes as probeRegistry } from "../../../probes/index.ts";
+import { tasks } from "../../../synthetic-tasks/index.ts";
+import { parameterText } from "../../common/command-line.ts";
+import { errorAt, HeadscopeError } from "../../common/errors.ts";
+import type { SweepAxis } from "../../common/figures/phase-diagram.ts";
+import type { JobProgress, RunRecord, Store } from "../../store/store.ts";
+import { makeSpec, type TrainSpec } from "../../training/spec.ts";
+import type { WorkerOptions } from "../client.ts";
+import { train } from "../kinds/train.ts";
+import { Queue } from "../queue.ts";
+import { runsFor } from "../reuse.ts";
+import { trainRuns } from "../train-runs.ts";
+import { resultOf, type SweepResult } from "./results.ts";
 import { fieldOf, type Sweep, sweepPoints, varied } from "./sweep-file.ts";
-import { trainRuns } from "./train-runs.ts";
 
 /** A point of a sweep: values of its varied parameters, and the complete specification. */
 export interface SweepPoint {
@@ -22,34 +24,17 @@ export interface SweepPlan {
   readonly task: string;
   /** Names of the parameters that differ between points. */
   readonly varied: readonly string[];
+  /** The same parameters with all values that points have, each once, in the order of the points. */
+  readonly axes: readonly SweepAxis[];
   readonly seeds: readonly number[];
   readonly points: readonly SweepPoint[];
-}
-
-/** A trained run of a point. */
-export interface SweepRun {
-  readonly run: string;
-  readonly seed: number;
-  readonly status: RunRecord["status"];
-  readonly step: number;
-  /** Why it failed. */
-  readonly error?: string | undefined;
-  /** The last value of the loss and of every evaluation. */
-  readonly metrics: Readonly<Record<string, number>>;
-}
-
-/** Result of a point: its runs, and over those that ended well the mean and the range of each metric. */
-export interface SweepResult {
-  readonly values: Readonly<Record<string, unknown>>;
-  readonly runs: readonly SweepRun[];
-  readonly metrics: Readonly<Record<string, { readonly mean: number; readonly min: number; readonly max: number }>>;
 }
 
 /** Options of a sweep's run. */
 export interface SweepOptions {
   /** Cancels it; run again, it goes on where it was. */
   readonly signal?: AbortSignal | undefined;
-  /** @param point index of the point that is being trained */
+  /** Told how far the whole sweep is, in steps of one layer and one seed. @param point index of the point that is being trained */
   readonly onProgress?: (point: number, progress: JobProgress) => void;
   /** Called when a point has been trained, has failed, or was found done. */
   readonly onPoint?: (point: number, result: SweepResult) => void;
@@ -68,14 +53,21 @@ export function planSweep(sweep: Sweep, label: string): SweepPlan {
   for (const name of probes) within(`${label}: probes`, () => probeRegistry.get(name));
   const names = varied(sweep);
   const points = sweepPoints(sweep, label).map((params): SweepPoint => {
-    const values = Object.fromEntries(names.map((name) => [name, params[name]]));
     try {
-      return { values, spec: makeSpec(task, params, { seeds: seeds.length, probes }) };
+      const spec = makeSpec(task, params, { seeds: seeds.length, probes });
+      const all: Record<string, unknown> = { ...spec.params, ...spec.model, ...spec.training };
+      return { values: Object.fromEntries(names.map((name) => [name, all[name]])), spec };
     } catch (error) {
-      throw atField(error, sweep, label, values);
+      throw atField(error, sweep, label, Object.fromEntries(names.map((name) => [name, params[name]])));
     }
   });
-  return { task: task.name, varied: names, seeds, points };
+  // What was written in two ways, such as 0.1 and 0.10, is one value.
+  const unique = [...new Map(points.map((point) => [JSON.stringify(point.values), point])).values()];
+  const axes = names.map((name) => {
+    const values = unique.map((point) => [JSON.stringify(point.values[name]), point.values[name]] as const);
+    return { name, values: [...new Map(values).values()] };
+  });
+  return { task: task.name, varied: names, axes, seeds, points: unique };
 }
 
 function within<T>(place: string, work: () => T): T {
@@ -115,17 +107,30 @@ export async function runSweep(store: Store, plan: SweepPlan, options: SweepOpti
   const { signal, onProgress, onPoint, worker } = options;
   const queue = new Queue(store, { kinds: [train] });
   const runs = enlist(store, queue, plan);
+  const work = plan.points.map(({ spec }, i) => {
+    const waiting = runs[i]!.filter(({ status }) => status !== "done").length;
+    return waiting * spec.training.steps * spec.model.n_layers;
+  });
+  const total = sum(work);
   const results: SweepResult[] = [];
   try {
     for (const [i, { values }] of plan.points.entries()) {
       signal?.throwIfAborted();
       const failure = await trained(store, runs[i]!, {
         signal,
-        onProgress: (progress) => onProgress?.(i, progress),
+        onProgress({ done, total: steps, values }) {
+          const share = steps > 0 ? done / steps : 0;
+          const whole = Math.round(sum(work.slice(0, i)) + share * work[i]!);
+          onProgress?.(i, { done: whole, total, label: `training ${plan.task}`, values });
+        },
         worker,
       });
       signal?.throwIfAborted();
-      const result = resultOf(store, values, runs[i]!);
+      const result = resultOf(
+        store,
+        values,
+        runs[i]!.map(({ id }) => id),
+      );
       // What no run has failed with is not this point's alone: another process has its runs, or the disk is full.
       if (failure !== undefined && result.runs.every(({ status }) => status !== "failed")) throw failure.error;
       results.push(result);
@@ -137,6 +142,10 @@ export async function runSweep(store: Store, plan: SweepPlan, options: SweepOpti
     for (const job of queue.list())
       if (job.status === "queued" && jobs.has(job.id) && !store.isHeld(job.id)) queue.cancel(job.id);
   }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0);
 }
 
 async function trained(
@@ -168,29 +177,4 @@ function enlist(store: Store, queue: Queue, plan: SweepPlan): RunRecord[][] {
     }
     return groups;
   });
-}
-
-/** A point's result from the store. */
-function resultOf(store: Store, values: SweepPoint["values"], records: readonly RunRecord[]): SweepResult {
-  const runs = records.map(({ id }): SweepRun => {
-    const { seed, status, step, error } = store.run(id);
-    const last = [...store.lastMetrics(id)].flatMap(
-      ([name, { value }]) => (name.includes("[") ? [] : [[name, value] as const]), // scores of single heads
-    );
-    const metrics = Object.fromEntries(last.sort(([a], [b]) => order(a).localeCompare(order(b))));
-    return { run: id, seed, status, step, error, metrics };
-  });
-  const done = runs.filter(({ status }) => status === "done");
-  const names = [...new Set(done.flatMap(({ metrics }) => Object.keys(metrics)))];
-  const metrics = names.map((name) => {
-    const all = done.flatMap(({ metrics }) => metrics[name] ?? []);
-    const mean = all.reduce((a, b) => a + b, 0) / all.length;
-    return [name, { mean, min: Math.min(...all), max: Math.max(...all) }] as const;
-  });
-  return { values, runs, metrics: Object.fromEntries(metrics) };
-}
-
-/** The training loss first. */
-function order(metric: string): string {
-  return metric === "loss" ? "" : metric;
 }
