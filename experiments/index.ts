@@ -7,6 +7,8 @@ import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { bayesianPrism } from "./families/bayesian-prism.ts";
+import { forgetting } from "./families/forgetting.ts";
+import { uncertainty } from "./families/uncertainty.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { semanticFaithfulness } from "./meaning/semantic-faithfulness.ts";
 import { semanticFragments } from "./meaning/semantic-fragments.ts";
@@ -28,6 +30,8 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   learningAlgorithm,
   bayesianPrism,
   banditDistillation,
+  forgetting,
+  uncertainty,
   iclCircuit,
   dualProcess,
   modelSoups,

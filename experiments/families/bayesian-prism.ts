@@ -3,7 +3,7 @@ import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { evenMixture } from "../../synthetic-tasks/families/family.ts";
 import { MixturePosterior } from "../../synthetic-tasks/families/posterior.ts";
 import { type ClaimResult, type ClaimStatement, type Experiment, lastCheckpoint, type MeasurementPlan, seedList, type TrainedRun, type TrainingPlan } from "../base.ts"; // biome-ignore format: one line
-import { type Curve, crossing, levelLine, mean, meanCaption, meanLine, spread } from "../curves.ts";
+import { type Curve, crossing, levelLine, mean, meanCaption, meanLine } from "../curves.ts";
 import { trainingStage } from "../progress.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
 import { afterFirst, type Comparison, comparePredictions, comparisonValues, errorLines, evaluationPrompts, knowing, lastThird, powerOf, worldOf } from "./compare.ts"; // biome-ignore format: one line
@@ -42,7 +42,7 @@ const parameters = z.object({
   n_layers: z.int().min(1).default(3).describe("layers"),
   n_heads: z.int().min(1).default(2).describe("attention heads of a layer"),
   d_model: z.int().min(2).default(32).describe("width of the residual stream"),
-  batch: z.int().min(1).default(64).describe("sequences of a step"),
+  batch: z.int().min(1).default(32).describe("sequences of a step"),
   learning_rate: z.number().positive().default(4e-3).describe("Adam's largest learning rate"),
   rows: z.int().min(32).default(256).describe("prompts on which models and predictors are compared"),
   contexts: z.int().min(8).default(32).describe("contexts in which the frequencies that are learned are read"),

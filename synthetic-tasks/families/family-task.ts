@@ -23,7 +23,7 @@ interface Split<P> {
   /** Mixture of its functions, default "training". */
   readonly mixture?: string;
   /** Factor of every x, default 1. */
-  readonly scale?: number;
+  scale?(params: P): number;
   /** Mean of y², the error of answering 0. */
   power(params: P): number;
 }
@@ -58,7 +58,7 @@ export function familyTask<S extends z.ZodObject<{ examples: z.ZodType<number> }
   const drawBatch = (
     mixture: Mixture,
     params: Params,
-    { rows, scale = 1 }: { rows: number; scale?: number | undefined },
+    { rows, scale = 1 }: { rows: number; scale?: number },
     random: Random,
   ): Batch => {
     const law: InputLaw = (source, x) => {
@@ -95,7 +95,8 @@ export function familyTask<S extends z.ZodObject<{ examples: z.ZodType<number> }
       const variance = power(params);
       return { loss: output === "values" ? variance : normalLoss({ mean: 0, variance }, Math.sqrt(variance)) };
     },
-    sample: (world, params, random, rows) => drawBatch(world[mixture]!, params, { rows, scale }, random),
+    sample: (world, params, random, rows) =>
+      drawBatch(world[mixture]!, params, { rows, scale: scale?.(params) ?? 1 }, random),
   });
   return task({
     ...definition,

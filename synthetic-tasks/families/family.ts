@@ -116,6 +116,9 @@ export function drawPrompts(
 /** Place of the family that a uniform number falls to. */
 function drawn(mixture: Mixture, uniform: number): number {
   let sum = 0;
-  const place = mixture.findIndex(({ share }) => uniform < (sum += share));
+  const place = mixture.findIndex(({ share }) => {
+    sum += share;
+    return uniform < sum;
+  });
   return place < 0 ? mixture.length - 1 : place;
 }

@@ -48,6 +48,7 @@ export const noiseLevels = familyTask({
   evaluations: {
     "in-context": { title: "prompts as in training", power: (params) => power(params) },
     weights: { title: "weights larger than in training", mixture: "weights", power: (params) => power(params, params.shift) },
+    covariates: { title: "x longer than in training", scale: ({ shift }) => shift, power: (params) => power(params, params.shift) },
     noise: { title: "noise larger than in training", mixture: "noise", power: (params) => power(params, 1, params.shift) },
   },
   defaults: {
