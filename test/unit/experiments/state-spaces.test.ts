@@ -92,7 +92,7 @@ describe("accuracies of a model", () => {
         seed: 1,
         checkpoints: [0],
         taskParams: makeSpec(tasks.get(task), planOf(task, arm, params).params).params,
-      }) as TrainedRun;
+      }) as unknown as TrainedRun;
     const shape = { n_layers: 1, n_key_value_heads: 6, mixer: ["selective"], d_vocab: 64 } as const;
     const context = {
       signal: new AbortController().signal,
