@@ -1,6 +1,6 @@
 import type { Random } from "../../backend/common/random.ts";
 
-/** What is known of a bandit: by arm, in the order in which the arms were announced. */
+/** Knowledge of a bandit: by arm, in the order in which the arms were announced. */
 export interface Counts {
   readonly pulls: readonly number[];
   /** Sums of rewards, each 0 or 1. */

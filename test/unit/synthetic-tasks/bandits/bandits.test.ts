@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { Random } from "../../../backend/common/random.ts";
-import { distracted, greedy, thompson, ucb } from "../../../synthetic-tasks/bandits/agents.ts";
-import { bandits as task } from "../../../synthetic-tasks/bandits/bandits.ts";
-import { drawBandit, Episode } from "../../../synthetic-tasks/bandits/episode.ts";
-import { tasks } from "../../../synthetic-tasks/index.ts";
-import { unevenness } from "../../helpers/statistics.ts";
+import { Random } from "../../../../backend/common/random.ts";
+import { distracted, greedy, thompson, ucb } from "../../../../synthetic-tasks/bandits/agents.ts";
+import { bandits as task } from "../../../../synthetic-tasks/bandits/bandits.ts";
+import { drawBandit, Episode } from "../../../../synthetic-tasks/bandits/episode.ts";
+import { tasks } from "../../../../synthetic-tasks/index.ts";
+import { unevenness } from "../../../helpers/statistics.ts";
 
 type Params = Parameters<typeof task.sample>[1];
 const make = (raw: Record<string, unknown> = {}): Params => tasks.parse(task.name, raw) as Params;
