@@ -51,6 +51,11 @@ export interface TrainedRun {
   readonly checkpoints: readonly number[];
 }
 
+/** Reference of a run's last checkpoint, as `loadModel` takes it. */
+export function lastCheckpoint({ id, checkpoints }: TrainedRun): string {
+  return `run:${id}@${checkpoints.at(-1)}`;
+}
+
 /** A measurement of a model as it is, such as a pretrained one; what it gives can be kept as JSON. */
 export interface MeasurementPlan<V extends z.ZodType = z.ZodType> {
   /** Its name within the experiment, such as "disconnections". */
@@ -99,6 +104,7 @@ export interface ExperimentContext {
 export interface Finding {
   /** One for each of the definition's claims. */
   readonly claims: readonly ClaimResult[];
+  /** The central one first: lists of experiments show it. */
   readonly figures: readonly Figure[];
   /** Sentences with the figures that matter; how many claims came out how is told before them. */
   readonly summary?: string;

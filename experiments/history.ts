@@ -117,10 +117,14 @@ function isPreset(name: string): name is Preset {
 }
 
 function entryOf(experiment: Experiment, id: string, report: Report): KeptReport {
-  const { preset, parameters, created, summary, claims } = report;
+  const { preset, parameters, created, summary, claims, figures } = report;
   const verdicts: Record<string, number> = {};
   for (const { verdict } of claims) verdicts[verdict] = (verdicts[verdict] ?? 0) + 1;
-  return { id, preset, changed: changedParameters(experiment, preset, parameters), created, summary, verdicts };
+  return {
+    ...{ id, preset, changed: changedParameters(experiment, preset, parameters), created, summary, verdicts },
+    claims: claims.map(({ id, verdict, why }) => ({ id, verdict, why })),
+    ...(figures.length > 0 ? { figure: figures[0]!.title } : {}),
+  };
 }
 
 /** Entries that were read of report files, by path: a report has all its figures in it, and lists are asked for again and again. */

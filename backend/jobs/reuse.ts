@@ -13,15 +13,7 @@ const PREFERENCE: readonly Status[] = ["done", "running", "cancelled", "queued",
 export function runsFor(store: Store, specs: readonly TrainSpec[], seeds: readonly number[]): RunRecord[][] {
   // Looked for and made under one lock: another process that asks for the same would make it a second time.
   return store.transaction(() => {
-    const runByKey = new Map<string, RunRecord>();
-    for (const task of new Set(specs.map((spec) => spec.task))) {
-      for (const run of store.runs({ task })) {
-        const key = keyOf(run.spec, run.seed);
-        const rank = (record: RunRecord): number => PREFERENCE.indexOf(record.status);
-        const before = runByKey.get(key);
-        if (before === undefined || rank(run) < rank(before)) runByKey.set(key, run);
-      }
-    }
+    const runByKey = bestRuns(store, specs);
     return specs.map((spec) => {
       const missing = seeds.filter((seed) => !runByKey.has(keyOf(spec, seed)));
       if (missing.length > 0)
@@ -29,6 +21,26 @@ export function runsFor(store: Store, specs: readonly TrainSpec[], seeds: readon
       return seeds.map((seed) => runByKey.get(keyOf(spec, seed))!);
     });
   });
+}
+
+/** The runs of each specification that the store has, in the order of the seeds. */
+export function runsThere(store: Store, specs: readonly TrainSpec[], seeds: readonly number[]): RunRecord[][] {
+  const runByKey = bestRuns(store, specs);
+  return specs.map((spec) => seeds.flatMap((seed) => runByKey.get(keyOf(spec, seed)) ?? []));
+}
+
+/** The preferred run of each specification and seed of some tasks. */
+function bestRuns(store: Store, specs: readonly TrainSpec[]): Map<string, RunRecord> {
+  const runByKey = new Map<string, RunRecord>();
+  const rank = (record: RunRecord): number => PREFERENCE.indexOf(record.status);
+  for (const task of new Set(specs.map((spec) => spec.task))) {
+    for (const run of store.runs({ task })) {
+      const key = keyOf(run.spec, run.seed);
+      const before = runByKey.get(key);
+      if (before === undefined || rank(run) < rank(before)) runByKey.set(key, run);
+    }
+  }
+  return runByKey;
 }
 
 /** The same text for the same training, whatever the order of its fields. */

@@ -7,7 +7,7 @@ import { checkpointFile, checkpointSteps } from "../paths.ts";
 import { initBackend } from "../runtime/backend.ts";
 import { tf } from "../runtime/tf.ts";
 import type { RunRecord, Store } from "../store/store.ts";
-import { type EvaluatedTask, evaluateTask } from "../training/evaluations.ts";
+import { type EvaluatedTask, evaluateTask, evaluationMetrics, mainMetric } from "../training/evaluations.ts";
 import { checkFits, type Origin, readOrigin } from "../training/origin.ts";
 import { stepPlan } from "../training/plan.ts";
 import { greedySoup, meanParameters, type SoupMethod } from "../training/soup.ts";
@@ -67,7 +67,7 @@ export async function makeSoup(
   checkMembers(members);
   const { spec, seed } = first!.run;
   const task = tasks.get(spec.task);
-  const measure = metric ?? defaultMetric(task, spec);
+  const measure = metric ?? mainMetric(task, spec.params);
   checkMetric(task, spec, measure);
   await initBackend();
   const parameters = await Promise.all(members.map(async ({ path }) => (await readRunCheckpoint(path)).parameters));
@@ -130,14 +130,8 @@ function checkMembers(members: readonly Member[]): void {
   }
 }
 
-function defaultMetric(task: SyntheticTask, spec: TrainSpec): string {
-  const [name] = Object.keys(task.evaluations);
-  return `${name}.${task.shape(spec.params).output.kind === "classes" ? "accuracy" : "loss"}`;
-}
-
-function checkMetric(task: SyntheticTask, spec: TrainSpec, metric: string): void {
-  const measures = task.shape(spec.params).output.kind === "classes" ? ["accuracy", "loss"] : ["loss"];
-  const names = Object.keys(task.evaluations).flatMap((name) => measures.map((each) => `${name}.${each}`));
+function checkMetric(task: SyntheticTask, { params }: TrainSpec, metric: string): void {
+  const names = evaluationMetrics(task, params);
   if (!names.includes(metric))
     throw new HeadscopeError("usage", `${task.name} has no measure "${metric.slice(0, 80)}"`, {
       remedy: `did you mean ${nearestNames(metric, names).join(", ")}?`,

@@ -37,3 +37,14 @@ export function evaluateTask(
   });
   return values;
 }
+
+/** Names of what `evaluateTask` gives: of classes the accuracy of each split, then its loss. @param params the task's, complete */
+export function evaluationMetrics(task: SyntheticTask, params: TrainSpec["params"]): string[] {
+  const measures = task.shape(params).output.kind === "classes" ? ["accuracy", "loss"] : ["loss"];
+  return Object.keys(task.evaluations).flatMap((name) => measures.map((each) => `${name}.${each}`));
+}
+
+/** The measure by which runs of a task are told apart where nobody names one: the first evaluation's accuracy or, where it has none, loss. */
+export function mainMetric(task: SyntheticTask, params: TrainSpec["params"]): string {
+  return evaluationMetrics(task, params)[0]!;
+}

@@ -3,15 +3,16 @@ import { z } from "zod";
 import { attentionFault, mixerFault } from "../common/api/model-config.ts";
 import { type Flag, flagsOf, parseParameters } from "../common/definitions/parameters.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import type { MixerName } from "../common/words.ts";
+import type { MixerName, TrainPart } from "../common/words.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { recurrenceOf } from "../models/transformer/mixers/index.ts";
 import { parameterCount, parameterLayout } from "../models/weights/trainable.ts";
 import { checkChanges } from "./changes/check.ts";
+import { changeParameters } from "./changes/parameters.ts";
 import { optimiserVectors } from "./optimiser.ts";
 import { checkFits, readOrigin } from "./origin.ts";
 import { type ModelParams, modelParameters, type TrainingParams, trainingParameters } from "./parameters.ts";
-import type { SyntheticTask, TaskShape } from "./task.ts";
+import { outputWidth, type SyntheticTask, type TaskShape } from "./task.ts";
 
 /** All that decides a training run but its seed. */
 export interface TrainSpec {
@@ -41,6 +42,12 @@ function trainParameters(task: SyntheticTask): z.ZodObject {
 /** The same as data for help and forms. */
 export function trainFlags(task: SyntheticTask): Flag[] {
   return flagsOf(trainParameters(task));
+}
+
+/** The part of a run that a parameter of the model or the training decides. */
+export function trainPart(name: string): TrainPart {
+  if (Object.hasOwn(modelParameters.shape, name)) return "model";
+  return Object.hasOwn(changeParameters.shape, name) ? "changes" : "training";
 }
 
 /**
@@ -112,7 +119,7 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
   if (fault) throw new HeadscopeError("usage", fault.constraint, { remedy: fault.remedy, field: [...fault.fields] });
   const { attention = "softmax", attention_power } = model;
   const { input, output, positions } = shape;
-  const outputs = output.kind === "classes" ? output.count : output.width;
+  const outputs = outputWidth(output);
   const vocabulary = input.kind === "tokens" ? input.vocabulary : outputs;
   return {
     n_layers: model.n_layers, n_heads, n_key_value_heads: n_heads, d_model, d_head,

@@ -1,7 +1,13 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
+import { paramOption, repeated, wholeNumbers } from "../options.ts";
 
 const HELP = `
+Over one or two parameters, which gives a phase diagram:
+
+  headscope sweep gaussian-classification --over K=64,128,256 --over B=1,2,4 \\
+    --param steps=2000 --seeds 0,1 --metric in-context.accuracy --figure phase.svg
+
 A sweep file, in YAML or JSON:
 
   task: induction
@@ -24,12 +30,26 @@ or, in place of grid, points at random:
 
 A sweep that was stopped goes on when it is run again; what is trained is not trained twice.`;
 
-/** `headscope sweep FILE`: trains a task at many points. */
+/** `headscope sweep TASK --over ...` and `headscope sweep FILE`: trains a task at many points. */
 export function register(program: Command, runs: Runs): void {
   const command = program
-    .command("sweep <file>")
-    .description("train a task over a grid of parameters, or at random points, and several seeds")
+    .command("sweep <task-or-file>")
+    .description("train a task over one or two parameters, a grid, or at random points, and several seeds")
+    .option(
+      "--over <name=values>",
+      "a parameter to vary with its values, with commas between; twice for a diagram over two",
+      repeated((text) => text),
+    )
+    .option(
+      "--seeds <list>",
+      "with --over: seeds of every point, trained together, default 0",
+      wholeNumbers("--seeds", 0),
+    )
+    .option("--probes <list>", "with --over: probes that are measured along, or none")
+    .option("--metric <name>", "metric of the diagram (default: the task's first accuracy or loss)")
+    .option("--figure <file>", "picture of the diagram to write, .svg or .png")
     .option("--out <file>", "CSV file to write, a line a run")
     .addHelpText("after", HELP);
+  paramOption(command, "with --over: a parameter that is the same at every point; may be repeated");
   runs(command, async () => (await import("./sweep.run.ts")).trainSweep);
 }

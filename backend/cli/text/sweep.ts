@@ -1,7 +1,9 @@
 import { parameterText } from "../../common/command-line.ts";
 import { csvText } from "../../common/csv.ts";
+import type { Figure } from "../../common/figures/figure.ts";
 import { counted } from "../../common/text.ts";
-import { describeValues, type SweepPlan, type SweepResult } from "../../jobs/sweep.ts";
+import { metricNames, type SweepResult } from "../../jobs/sweeps/results.ts";
+import { describeValues, type SweepPlan } from "../../jobs/sweeps/sweep.ts";
 import { right, table } from "./format.ts";
 
 /**
@@ -39,8 +41,29 @@ export function sweepText({ task, varied, seeds }: SweepPlan, results: readonly 
   return [`${task}: ${counted(results.length, "point")}, ${over}`, table(columns, rows, "  "), ...failures].join("\n");
 }
 
+/** A phase diagram as a table of numbers, the second axis from the bottom; a line a value where there is one axis. */
+export function diagramText(figure: Figure): string {
+  if (figure.kind === "lines")
+    return figure.lines
+      .map(({ x, y }) =>
+        table(
+          [figure.x.title, figure.y.title].map(right),
+          x.map((value, i) => [String(value), shown(y[i])]),
+          "  ",
+        ),
+      )
+      .join("\n");
+  const { x, y, z, title } = figure;
+  const rows = z.map((row, r) => [y.labels[r]!, ...row.map(shown)]);
+  return [title, table([right(`${y.title} \\ ${x.title}`), ...x.labels.map(right)], rows, "  ")].join("\n");
+}
+
+function shown(value: number | null | undefined): string {
+  return value == null ? "–" : digits(value);
+}
+
 function metricsOf(results: readonly SweepResult[]): string[] {
-  return [...new Set(results.flatMap(({ runs }) => runs.flatMap(({ metrics }) => Object.keys(metrics))))];
+  return metricNames(results.flatMap(({ runs }) => runs));
 }
 
 /** "done", or how many runs are in which state. */

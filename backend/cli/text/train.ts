@@ -40,6 +40,13 @@ export function valuesText(values: Readonly<Record<string, number>> | undefined)
     .join("  ");
 }
 
+/** Time that a training will take yet, "" before it can be told. */
+export function leftText(milliseconds: number | undefined): string {
+  if (milliseconds === undefined) return "";
+  const minutes = Math.round(milliseconds / 60_000);
+  return minutes < 2 ? `${Math.round(milliseconds / 1000)} s left` : `${minutes} min left`;
+}
+
 /** Shows of a training how far each run came, its last measurements, its strongest heads. */
 export function trainText(store: Store, trained: readonly RunRecord[]): string {
   const all = trained.map((run) => ({ run, last: store.lastMetrics(run.id) }));

@@ -12,6 +12,10 @@ const keptReport = z.object({
   created: z.string().describe("ISO time"),
   summary: z.string(),
   verdicts: z.record(z.string(), z.number()).describe("claims by verdict"),
+  claims: z
+    .array(z.object({ id: z.string(), verdict: z.enum(REPORT_VERDICTS), why: z.string() }))
+    .describe("what became of every claim"),
+  figure: z.string().optional().describe("title of its central figure, which is the first; absent where it has none"),
 });
 export type KeptReport = Data<typeof keptReport>;
 

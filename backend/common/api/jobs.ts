@@ -5,7 +5,7 @@ import type { Data } from "./fields.ts";
 /** Schema of a job as lists have it. */
 export const jobSummarySchema = z.object({
   id: z.int(),
-  kind: z.string().describe("train, probe, history, needle, mask-search, evaluate, experiment, pull, export"),
+  kind: z.string().describe("train, probe, history, needle, mask-search, evaluate, experiment, sweep, pull, export"),
   title: z.string().describe('what it does, in words: "induction on smollm2-135m"'),
   model: z
     .string()

@@ -6,10 +6,11 @@ import { maskSearch } from "./mask-search.ts";
 import { needle } from "./needle.ts";
 import { probe } from "./probe.ts";
 import { pull } from "./pull.ts";
+import { sweep } from "./sweep.ts";
 import { train } from "./train.ts";
 
 /** The kinds of jobs that POST /api/jobs takes. */
-export const requestedKinds = [probe, history, needle, maskSearch, evaluate, experiment, pull] as const;
+export const requestedKinds = [probe, history, needle, maskSearch, evaluate, experiment, sweep, pull] as const;
 
 /** Every kind of job that headscope has; trainings come with their runs, by POST /api/runs. */
 export const kinds = [train, ...requestedKinds] as const;

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Queue } from "../../jobs/queue.ts";
+import { Remaining } from "../../jobs/remaining.ts";
 import { problems } from "../../setup/terminal.mjs";
 import type { JobEntry, JobProgress, Store } from "../../store/store.ts";
-import { jobSummary, type KnownJob, Remaining } from "./summaries.ts";
+import { jobSummary, type KnownJob } from "./summaries.ts";
 
 /** Milliseconds after which an empty queue is looked at again. */
 const POLL = 250;

@@ -11,7 +11,9 @@ import { shortName } from "../../common/api/fields.ts";
 import { reportSchema } from "../../common/figures/report.ts";
 import { PRESETS } from "../../common/words.ts";
 import { REPORT_HTML } from "../../reports/report.ts";
-import { route, sendFile } from "../http/route.ts";
+import { toSvg } from "../../reports/svg.ts";
+import { notFound } from "../http/problems.ts";
+import { route, SENT, sendFile } from "../http/route.ts";
 import { existingFile } from "../library/files.ts";
 
 const name = z.object({ name: shortName });
@@ -25,6 +27,9 @@ const choice = z.strictObject({
 const REPORT_POLICY =
   "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; " +
   "sandbox allow-scripts allow-downloads; frame-ancestors 'self'";
+
+/** A picture fetches nothing and runs nothing, also where it is opened by itself. */
+const FIGURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'";
 
 export const experimentRoutes = [
   route({
@@ -49,6 +54,21 @@ export const experimentRoutes = [
     answer: { description: "headscope.report/1", schema: reportSchema },
     handle: async ({ params, query }, { folder }) =>
       (await findReport(experiments.get(params.name), query, folder)).report,
+  }),
+  route({
+    method: "get",
+    path: "/experiments/:name/figure",
+    summary: "The central figure of a report as a picture",
+    params: name,
+    query: choice,
+    answer: { description: "SVG, drawn on white", type: "image/svg+xml" },
+    async handle({ params, query, response }, { folder }) {
+      const { report, entry } = await findReport(experiments.get(params.name), query, folder);
+      const [figure] = report.figures;
+      if (figure === undefined) throw notFound(`report ${entry.id} has no figure`, "choose another report");
+      response.set({ "content-security-policy": FIGURE_POLICY }).type("image/svg+xml").send(toSvg(figure));
+      return SENT;
+    },
   }),
   route({
     method: "get",

@@ -16,6 +16,7 @@ import { promptRoutes } from "./prompts.ts";
 import { questionRoutes } from "./questions.ts";
 import { runRoutes } from "./runs.ts";
 import { scoreRoutes } from "./scores.ts";
+import { sweepRoutes } from "./sweeps.ts";
 
 /** Every operation of the API, by resource. */
 export const routes: readonly Route[] = [
@@ -35,6 +36,7 @@ export const routes: readonly Route[] = [
   ...exportRoutes,
   ...evaluationRoutes,
   ...experimentRoutes,
+  ...sweepRoutes,
   ...historyRoutes,
   ...queueRoutes,
   ...eventRoutes,

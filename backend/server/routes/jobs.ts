@@ -36,7 +36,7 @@ export const jobRoutes = [
     method: "post",
     path: "/jobs",
     summary:
-      "Asks for long work: probes, a probe over a run's checkpoints, needle questions, an evaluation of policies, an experiment, a model",
+      "Asks for long work: probes, a probe over a run's checkpoints, needle questions, an evaluation of policies, an experiment, a sweep, a model",
     body: jobRequest,
     answer: { status: 202, description: "JobSummary", schema: job },
     async handle({ body }, context) {

@@ -1,4 +1,4 @@
-import type { ReportComparison } from "../../../backend/common/api/experiments.ts";
+import type { KeptReport, ReportComparison } from "../../../backend/common/api/experiments.ts";
 import { parameterText } from "../../../backend/common/command-line.ts";
 import type { Report } from "../../../backend/common/figures/report.ts";
 import { type Tone, toneOf } from "../../../backend/common/words.ts";
@@ -12,6 +12,25 @@ export function verdictsText(verdicts: Readonly<Record<string, number>>): string
     .sort(([a], [b]) => order.indexOf(toneOf(a)) - order.indexOf(toneOf(b)))
     .map(([verdict, count]) => `${count} ${verdict}`)
     .join(", ");
+}
+
+/** A claim with its verdict, where there is a report. */
+export interface ClaimVerdict {
+  readonly id: string;
+  readonly statement: string;
+  readonly verdict?: string;
+  readonly why?: string;
+}
+
+/** The claims of an experiment, each with what a report says of it; those that the report does not have are without. */
+export function claimVerdicts(
+  claims: readonly { readonly id: string; readonly statement: string }[],
+  results: KeptReport["claims"] = [],
+): ClaimVerdict[] {
+  return claims.map(({ id, statement }) => {
+    const result = results.find((each) => each.id === id);
+    return { id, statement, ...(result && { verdict: result.verdict, why: result.why }) };
+  });
 }
 
 /** Rows of a report's claims for a CSV file. */

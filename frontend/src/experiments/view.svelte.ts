@@ -17,10 +17,10 @@ class ExperimentsView {
   /** The shown report beside the compared one. */
   readonly comparison = new Answer<ReportComparison>();
 
-  readonly definition: ExperimentDefinition | undefined = $derived.by(() => {
-    const all = workspace.definitions.value?.experiments ?? [];
-    return all.find(({ name }) => name === chosenExperiment.value) ?? all[0];
-  });
+  /** The chosen experiment; undefined where all are shown. */
+  readonly definition: ExperimentDefinition | undefined = $derived(
+    workspace.definitions.value?.experiments.find(({ name }) => name === chosenExperiment.value),
+  );
 
   /** Reports of the chosen experiment, newest first, also while the list is read anew; undefined until it is here. */
   readonly reports = $derived.by(() => {

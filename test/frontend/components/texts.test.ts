@@ -3,7 +3,7 @@ import { PALETTES } from "../../../backend/common/figures/palette.ts";
 import { escapeXml, plotText } from "../../../backend/common/figures/text.ts";
 import { tokenLossFigure } from "../../../frontend/src/ablation/loss/figures.ts";
 import { tableCsv } from "../../../frontend/src/components/card/files.ts";
-import { cardFigure } from "../../../frontend/src/experiments/figure.ts";
+import { cardFigure } from "../../../frontend/src/components/plot/cardFigure.ts";
 import { answerWords } from "../../../frontend/src/inference/needle/needle.ts";
 import { panelFigure } from "../../../frontend/src/training/curves/figure.ts";
 

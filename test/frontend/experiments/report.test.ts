@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { type Figure, figureSchema } from "../../../backend/common/figures/figure.ts";
 import { PALETTES } from "../../../backend/common/figures/palette.ts";
 import { toneOf, VERDICTS } from "../../../backend/common/words.ts";
-import { cardFigure, figureRows } from "../../../frontend/src/experiments/figure.ts";
+import { cardFigure, figureRows } from "../../../frontend/src/components/plot/cardFigure.ts";
 import { comparisonRows, verdictsText } from "../../../frontend/src/experiments/report.ts";
 
 const lines: Figure = figureSchema.parse({

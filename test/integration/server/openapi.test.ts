@@ -5,6 +5,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { Journal } from "../../../backend/evaluation/files/journal.ts";
 import { writeEvaluation } from "../../../backend/evaluation/files/write.ts";
+import { keepSweep } from "../../../backend/jobs/sweeps/kept.ts";
+import { planSweep } from "../../../backend/jobs/sweeps/sweep.ts";
+import { parseSweep } from "../../../backend/jobs/sweeps/sweep-file.ts";
 import { createReport, writeReport } from "../../../backend/reports/report.ts";
 import { routes } from "../../../backend/server/routes/index.ts";
 import { buildCli } from "../../helpers/cli.ts";
@@ -113,6 +116,7 @@ describe("the schemas are those of the server", () => {
       () => ({ model: "toy-induction", tokens: [8, 16], policies: [{ name: "knorm" }] }),
       { model: "toy-induction", tokens: [0] },
     ],
+    ["/api/task-samples", () => ({ task: "induction", params: { vocabulary: "8" } }), { task: "induction", count: 0 }],
     ["/api/scores", () => scores, { ...scores, metrics: { mine: { axis: "rows", values: [] } } }],
     ["/api/roots", () => ({ path: tmpdir() }), { path: "" }],
     ["/api/masks", () => ({ model: "toy-induction", ablate: ["0.1"] }), { model: "toy-induction", ablate: "0.1" }],
@@ -128,6 +132,11 @@ describe("the schemas are those of the server", () => {
       { ...evaluation, interventions: [{ at: "blocks.0.attn.hook_z", do: "nothing" }] },
     ],
     ["/api/runs", () => ({ task: "induction", params: { steps: 1 } }), { task: "induction", seeds: ["0"] }],
+    [
+      "/api/jobs",
+      () => ({ kind: "sweep", task: "induction", grid: { n_heads: ["1", "2"] }, params: { steps: 1 } }),
+      { kind: "sweep", task: "induction", grid: { n_heads: 1 } },
+    ],
     [
       "/api/imports",
       () => ({ format: "retrieval-head", model: "toy-induction", path: "none.json" }),
@@ -167,7 +176,7 @@ describe("answers are as their schemas say", () => {
       for (const [status, { content }] of Object.entries(successes)) {
         if (status === "204") expect(content, `${method} ${path}`).toBeUndefined();
         else if (content!["application/json"]) expect(content!["application/json"].schema, path).toBeDefined();
-        else expect(Object.keys(content!)[0], path).toMatch(/^(text\/|application\/octet-stream)/);
+        else expect(Object.keys(content!)[0], path).toMatch(/^(text\/|image\/svg|application\/octet-stream)/);
       }
     }
   });
@@ -269,6 +278,8 @@ describe("answers are as their schemas say", () => {
     await ask("GET", "/api/runs");
     await ask("GET", `/api/runs/${run}`);
     await ask("GET", `/api/runs/${run}/metrics`);
+    await ask("GET", `/api/runs/${run}/reference`);
+    await ask("POST", "/api/task-samples", { task: "gaussian-classification", count: 2 });
     await ask("GET", "/api/jobs");
     await ask("GET", `/api/jobs/${job.id}`);
     await ask("POST", `/api/jobs/${job.id}/cancel`);
@@ -276,6 +287,11 @@ describe("answers are as their schemas say", () => {
       (await ask<{ status: string }>("GET", `/api/jobs/${job.id}`)).status === "cancelled";
     await expect.poll(ended, { timeout: 60_000 }).toBe(true);
     await ask("POST", `/api/runs/${run}/resume`);
+    const sweep = parseSweep({ task: "induction", grid: { n_heads: [1, 2], batch: [4] } }, "a sweep");
+    const swept = await keepSweep(server.folder, sweep, planSweep(sweep, "a sweep"));
+    await ask("GET", "/api/sweeps");
+    await ask("GET", `/api/sweeps/${swept}`);
+    await ask("DELETE", `/api/sweeps/${swept}`);
     await ask("GET", `/api/histories?run=${run}`);
     await ask("GET", "/api/experiments");
     const work = { kind: "probe", model, probes: [{ name: "induction" }] };
@@ -305,6 +321,7 @@ describe("answers are as their schemas say", () => {
     await ask("GET", `/api/experiments/abrupt-learning/report?id=${reports[0]}`);
     await ask("GET", `/api/experiments/abrupt-learning/comparison?first=${reports[0]}&second=${reports[1]}`);
     await ask("GET", `/api/experiments/abrupt-learning/report.html?id=${reports[0]}`);
+    await ask("GET", `/api/experiments/abrupt-learning/figure?id=${reports[0]}`);
     const evaluation = policyEvaluationOf([evaluatedPoint()]);
     const folder = join(server.folder, "evaluations", "mine-0");
     await Journal.open(folder, evaluation.model, evaluation.settings);
@@ -334,7 +351,12 @@ const REPORT = {
   claims: [
     { id: "a", statement: "s", source: "", check: "c", measured: { x: 1, y: null }, verdict: "reproduced", why: "w" },
   ],
-  figures: [],
+  figures: [
+    {
+      ...{ kind: "lines" as const, name: "accuracies", title: "Accuracies <over training>" },
+      ...{ x: { title: "step" }, y: { title: "accuracy" }, lines: [{ name: "a", x: [0, 1], y: [0, 1] }] },
+    },
+  ],
   runs: [],
 } satisfies Parameters<typeof createReport>[0];
 
