@@ -1,8 +1,7 @@
 import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
-import { counted } from "../../backend/common/text.ts";
 import { type ClaimResult, type ClaimStatement, type Experiment, type MeasurementPlan, seedList } from "../base.ts";
-import { levelLine, mean, meanLine, median } from "../curves.ts";
+import { levelLine, mean, meanCaption, meanLine, median } from "../curves.ts";
 import { PASSAGES } from "../early-exit/passages.ts";
 import { vote } from "../verdicts.ts";
 import { type AnatomyValues, anatomyValues, measureAnatomy, PARTS, type Part } from "./anatomy.ts";
@@ -121,7 +120,7 @@ function normsFigure(texts: readonly AnatomyValues[]): LineFigure {
     kind: "lines",
     name: "norms",
     title: "The first token's norms against the others'",
-    caption: `Mean of ${counted(texts.length, "text")}, bands from the lowest to the highest; of keys and values the mean over heads.`,
+    caption: `${meanCaption(texts.length, "text")} Of keys and values the mean over heads.`,
     x: { title: "layer", whole: true },
     y: { title: "first token / mean of the others", log: true },
     lines: [
@@ -141,7 +140,7 @@ function anglesFigure(texts: readonly AnatomyValues[]): LineFigure {
     kind: "lines",
     name: "angles",
     title: "Cosines of queries and keys, and the attention that follows",
-    caption: `Mean over heads of ${counted(texts.length, "text")}, bands from the lowest to the highest.`,
+    caption: `Mean over heads. ${meanCaption(texts.length, "text")}`,
     x: { title: "layer", whole: true },
     y: { title: "cosine, or share of the attention", range: [-1, 1] },
     lines: [

@@ -1,6 +1,6 @@
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { counted } from "../../backend/common/text.ts";
-import { levelLine, mean, meanLine } from "../curves.ts";
+import { levelLine, mean, meanCaption, meanLine } from "../curves.ts";
 import { meansLine } from "../intervals.ts";
 import { BEHAVIOUR, type Steering } from "./judge.ts";
 import type { DialValues, SteeringValues } from "./measure.ts";
@@ -43,7 +43,7 @@ export function lossFigure(steering: Steering, seeds: readonly SteeringValues[],
     kind: "lines",
     name: `${steering}-loss`,
     title: "Loss on neutral text",
-    caption: `Mean of ${counted(seeds.length, "seed")}, bands from the lowest to the highest; the dashed line is the model as it is.`,
+    caption: `${meanCaption(seeds.length)} The dashed line is the model as it is.`,
     x: { title: DIALS[steering] },
     y: { title: "nats a token" },
     lines: [
