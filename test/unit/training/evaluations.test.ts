@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { predictorLevel, referenceLevels } from "../../../backend/training/reference.ts";
+import { predictorLevel, referenceLevels } from "../../../backend/training/evaluations.ts";
 import { makeSpec } from "../../../backend/training/spec.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 
