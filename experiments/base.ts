@@ -51,6 +51,11 @@ export interface TrainedRun {
   readonly checkpoints: readonly number[];
 }
 
+/** Reference of a run's last checkpoint, as `loadModel` takes it. */
+export function lastCheckpoint({ id, checkpoints }: TrainedRun): string {
+  return `run:${id}@${checkpoints.at(-1)}`;
+}
+
 /** A measurement of a model as it is, such as a pretrained one; what it gives can be kept as JSON. */
 export interface MeasurementPlan<V extends z.ZodType = z.ZodType> {
   /** Its name within the experiment, such as "disconnections". */

@@ -1,5 +1,7 @@
+import { intervalsOf } from "../backend/circuits/means.ts";
 import type { LineFigure } from "../backend/common/figures/figure.ts";
 import { type Curve, mean } from "../backend/common/rise.ts";
+import { counted } from "../backend/common/text.ts";
 
 export { type Curve, crossing, finalValue, mean, type Rise, rise } from "../backend/common/rise.ts";
 
@@ -38,18 +40,22 @@ export function upperEnvelope(curves: readonly Curve[]): Curve {
   return { steps, values: steps.map((_, i) => Math.max(...curves.map(({ values }) => values[i]!))) };
 }
 
-/** A figure's line: the mean over runs, with a band from the lowest to the highest. @param curves of the same steps */
+/** A figure's line: the mean over runs, with a band of its 95 % intervals by Student's t. @param curves of the same steps */
 export function meanLine(name: string, curves: readonly Curve[]): LineFigure["lines"][number] {
   const { steps } = curves[0]!;
   const columns = steps.map((_, i) => curves.map(({ values }) => values[i]!));
-  return {
-    name,
-    x: [...steps],
-    y: columns.map(mean),
-    ...(curves.length > 1
-      ? { band: { low: columns.map((c) => Math.min(...c)), high: columns.map((c) => Math.max(...c)) } }
-      : {}),
-  };
+  return { name, x: [...steps], y: columns.map(mean), ...(curves.length > 1 ? { band: meanBand(columns) } : {}) };
+}
+
+/** The band of a line of means: their 95 % intervals by Student's t. @param columns values of two runs or more at each x */
+export function meanBand(columns: readonly (readonly number[])[]): { low: number[]; high: number[] } {
+  const intervals = columns.map((values) => intervalsOf<number>(values));
+  return { low: intervals.map(([low]) => low), high: intervals.map(([, high]) => high) };
+}
+
+/** The caption of lines that `meanLine` makes: "Mean of 4 seeds, bands are its 95 % intervals." @param noun of the runs, default "seed" */
+export function meanCaption(count: number, noun = "seed"): string {
+  return `Mean of ${counted(count, noun)}${count > 1 ? ", bands are its 95 % intervals (Student's t)" : ""}.`;
 }
 
 /** A figure's dashed line at one height: chance, a ceiling, a threshold. @param x places that it spans */

@@ -1,12 +1,23 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { attentionSinkEmergence } from "./attention-sink/attention-sink-emergence.ts";
+import { sinkAnatomy } from "./attention-sink/sink-anatomy.ts";
+import { banditDistillation } from "./bandits/bandit-distillation.ts";
 import type { Experiment } from "./base.ts";
 import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
+import { bayesianPrism } from "./families/bayesian-prism.ts";
+import { forgetting } from "./families/forgetting.ts";
+import { uncertainty } from "./families/uncertainty.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
+import { semanticFaithfulness } from "./meaning/semantic-faithfulness.ts";
+import { semanticFragments } from "./meaning/semantic-fragments.ts";
+import { semanticReasoners } from "./meaning/semantic-reasoners.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
+import { stateSpaces } from "./state-spaces/state-spaces.ts";
+import { functionVectorsExperiment } from "./steering/function-vectors.ts";
+import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
 import { pruneOrNot } from "./weights/prune-or-not.ts";
@@ -17,12 +28,23 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   abruptLearning,
   bayesianAveraging,
   learningAlgorithm,
+  bayesianPrism,
+  banditDistillation,
+  forgetting,
+  uncertainty,
   iclCircuit,
   dualProcess,
   modelSoups,
   pruneOrNot,
   attentionSinkEmergence,
   earlyExit,
+  sinkAnatomy,
+  inContextVectorsExperiment,
+  functionVectorsExperiment,
+  semanticReasoners,
+  semanticFaithfulness,
+  semanticFragments,
+  stateSpaces,
 ]);
 
 export type {

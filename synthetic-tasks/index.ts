@@ -1,7 +1,14 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import type { SyntheticTask } from "../backend/training/task.ts";
 import { associativeRecall } from "./associative-recall.ts";
+import { bandits } from "./bandits/bandits.ts";
 import { zipfBigram } from "./bigrams/zipf-bigram.ts";
+import { copy } from "./copy.ts";
+import { discreteWeights } from "./families/discrete-weights.ts";
+import { fourierSeries } from "./families/fourier-series.ts";
+import { gaussianWeights } from "./families/gaussian-weights.ts";
+import { monomials } from "./families/monomials.ts";
+import { noiseLevels } from "./families/noise-levels.ts";
 import { gaussianClassification } from "./gaussian-classification.ts";
 import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
@@ -14,11 +21,20 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   gaussianClassification,
   linearRegression,
   associativeRecall,
+  copy,
+  bandits,
   hmmMixture,
   wordRoles,
   zipfBigram,
+  gaussianWeights,
+  fourierSeries,
+  monomials,
+  discreteWeights,
+  noiseLevels,
 ]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";
+export { type FunctionFamily, linearBasis, type Mixture } from "./families/family.ts";
+export { MixturePosterior } from "./families/posterior.ts";
 export { RidgePosterior } from "./learners/ridge.ts";
 export { type SampledRows, sampleRows } from "./sample.ts";

@@ -5,7 +5,7 @@ import { fixed, impossible, task } from "./base.ts";
 import type { OnlineLearner } from "./learners/base.ts";
 import { gradientStep } from "./learners/gradient.ts";
 import { bayes, leastSquares } from "./learners/linear.ts";
-import { predictPrompts, type RegressionPrompts } from "./learners/prompts.ts";
+import { predictPrompts, promptPositions, regressionPrompts } from "./learners/prompts.ts";
 
 /** Numbers of an x that `describe` shows. */
 const SHOWN = 10;
@@ -67,7 +67,7 @@ function check({ dimension, examples, dimension_start, examples_start }: Params)
 function batch(params: Params, random: Random, rows: number, shift: Shift = {}): Batch {
   const { dimension: d, examples, sigma, tau } = params;
   const { scale = 1, dimensions = d, counted = examples } = shift;
-  const positions = positionsOf(params);
+  const positions = promptPositions(params);
   const inputs = new Float32Array(rows * positions * d); // [rows, positions, d]
   const values = new Float32Array(rows * positions); // [rows, positions, 1]
   const weights = new Float32Array(rows * positions);
@@ -94,9 +94,6 @@ function batch(params: Params, random: Random, rows: number, shift: Shift = {}):
   return { rows, inputs, values, weights };
 }
 
-/** The last y is never read. */
-const positionsOf = ({ examples }: Pick<Params, "examples">): number => 2 * examples - 1;
-
 /** Error of answering 0 everywhere, the best without a context: the variance of y. */
 const guessing =
   (scale: number) =>
@@ -114,7 +111,7 @@ function evaluation(
     chance: guessing(shift.scale ?? 1),
     sample(_, params, random, rows) {
       const drawn = batch(params, random, rows, shift);
-      const positions = positionsOf(params);
+      const positions = promptPositions(params);
       drawn.weights.forEach((_, at) => {
         if (!counts((at % positions) / 2, params)) drawn.weights[at] = 0;
       });
@@ -123,26 +120,10 @@ function evaluation(
   };
 }
 
-/** The pairs of a batch, without the layout that a model reads. */
-export function regressionPrompts(
-  { dimension: d, examples }: Pick<Params, "dimension" | "examples">,
-  { rows, inputs, values }: Batch,
-): RegressionPrompts {
-  const positions = positionsOf({ examples });
-  const x = new Float32Array(rows * examples * d);
-  const y = new Float32Array(rows * examples);
-  for (let pair = 0; pair < rows * examples; pair++) {
-    const at = Math.floor(pair / examples) * positions + 2 * (pair % examples);
-    x.set(inputs!.subarray(at * d, (at + 1) * d), pair * d);
-    y[pair] = values![at]!;
-  }
-  return { rows, examples, x, y };
-}
-
 /** Predicts by the mean of the posterior at each x from the pairs before it; 0 at the y's [rows, positions, 1]. */
 function posteriorMean(params: Params, batch: Batch): Float64Array {
   const { examples } = params;
-  const positions = positionsOf(params);
+  const positions = promptPositions(params);
   const means = predictPrompts(() => bayes.start(params, {}), regressionPrompts(params, batch));
   const predictions = new Float64Array(batch.rows * positions);
   means.forEach((mean, pair) => {
@@ -160,7 +141,7 @@ function weightsSoFar(title: string, start: (params: Params) => OnlineLearner): 
     title,
     at(_, params, batch) {
       const { dimension: d } = params;
-      const positions = positionsOf(params);
+      const positions = promptPositions(params);
       const { rows, examples, x, y } = regressionPrompts(params, batch);
       const values = new Float64Array(rows * positions * d);
       for (let row = 0; row < rows; row++) {
@@ -179,7 +160,7 @@ function weightsSoFar(title: string, start: (params: Params) => OnlineLearner): 
 /** One row as pairs: x [examples][d], y [examples] and what ridge regression says of it from the pairs before. */
 function pairsOf(params: Params, { inputs, values, weights }: Batch, row: number) {
   const { dimension: d, examples } = params;
-  const positions = positionsOf(params);
+  const positions = promptPositions(params);
   const one: Batch = {
     rows: 1,
     inputs: inputs!.subarray(row * positions * d, (row + 1) * positions * d),
@@ -209,7 +190,7 @@ export const linearRegression = task({
   shape: (params) => ({
     input: { kind: "vectors", width: params.dimension },
     output: { kind: "values", width: 1 },
-    positions: positionsOf(params),
+    positions: promptPositions(params),
     scored: "all",
   }),
   check,

@@ -1,5 +1,5 @@
 import { Random } from "../backend/common/random.ts";
-import type { Batch, SyntheticTask } from "../backend/training/task.ts";
+import { type Batch, outputWidth, type SyntheticTask, targetWidth } from "../backend/training/task.ts";
 
 /** Rows of a task as data and as text. */
 export interface SampledRows {
@@ -40,15 +40,13 @@ function document(
 ): Record<string, unknown> {
   const { input, output, positions, scored } = task.shape(params);
   const outputs = scored === "all" ? positions : 1;
-  const width = output.kind === "values" ? output.width : 1;
-  const predicted = output.kind === "values" ? output.width : output.count;
-  const targets = nested((classes ?? values)!, row, outputs, width);
+  const targets = nested((classes ?? values)!, row, outputs, targetWidth(output));
   return {
     ...(input.kind === "tokens"
       ? { tokens: nested(tokens!, row, positions, 1) }
       : { inputs: nested(inputs!, row, positions, input.width) }),
     targets: targets.map((target, i) => (weights[row * outputs + i] === 0 ? null : target)),
-    ...(reference === undefined ? {} : { reference: nested(reference, row, outputs, predicted) }),
+    ...(reference === undefined ? {} : { reference: nested(reference, row, outputs, outputWidth(output)) }),
   };
 }
 

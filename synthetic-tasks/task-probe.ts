@@ -5,7 +5,13 @@ import type { LinearProbe } from "../backend/common/api/linear-probes.ts";
 import { HeadscopeError, unknownName } from "../backend/common/errors.ts";
 import { Random } from "../backend/common/random.ts";
 import type { Model } from "../backend/models/model.ts";
-import type { Batch, ProbeTarget, SyntheticTask, TargetTable } from "../backend/training/task.ts";
+import {
+  type Batch,
+  type ProbeTarget,
+  type SyntheticTask,
+  type TargetTable,
+  targetWidth,
+} from "../backend/training/task.ts";
 
 /** Stream of a seed that no batch of a training is drawn from. */
 const STREAM = 0xd0000000;
@@ -38,7 +44,7 @@ function label(task: SyntheticTask): ProbeTarget<Record<string, unknown>, unknow
     title: "what the loss asks for",
     at(_, params, batch) {
       const { positions, scored, output } = task.shape(params);
-      const width = output.kind === "values" ? output.width : 1;
+      const width = targetWidth(output);
       const each = batch.rows * positions;
       const source = (at: number): number | undefined => {
         if (scored === "all") return batch.weights[at] === 0 ? undefined : at;

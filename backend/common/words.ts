@@ -241,3 +241,8 @@ export const ATTENTION_KERNELS = [
 ] as const;
 /** One of `ATTENTION_KERNELS`. */
 export type AttentionKernelName = (typeof ATTENTION_KERNELS)[number];
+
+/** Ways in which the tokens of a layer read earlier ones; backend/models/transformer/mixers computes those that are not attention. */
+export const MIXERS = ["attention", "linear-recurrence", "selective"] as const;
+/** One of `MIXERS`. */
+export type MixerName = (typeof MIXERS)[number];

@@ -51,7 +51,7 @@ function firstOfLayer(
   options: Pick<ForwardOptions, "interventions" | "hooks">,
 ): string {
   const long = input.resid.shape[1]! > PATTERNS;
-  const names = blockHookNames(model.config)
+  const names = blockHookNames(model.config, input.startLayer)
     .filter((name) => !long || !isPattern(name))
     .map((name) => blockHook(input.startLayer, name));
   const result = forward(model, input, { ...options, names });

@@ -22,17 +22,28 @@ type Attrs = Readonly<Record<string, KernelAttr>> | readonly OpAttr[];
 /**
  * Runs a kernel, eagerly or inside a function that is being captured.
  * @param name of the op
+ * @param inputs tensors, or their numbers
  * @returns the outputs as the binding names them
  * @throws HeadscopeError (usage) where the kernel refuses the call, with what it says of it
  */
-export function runKernel(name: string, attrs: Attrs, inputs: readonly Handle[], outputs = 1): TensorMetadata[] {
+export function runKernel(
+  name: string,
+  attrs: Attrs,
+  inputs: readonly (Handle | number)[],
+  outputs = 1,
+): TensorMetadata[] {
   const list = Array.isArray(attrs) ? (attrs as OpAttr[]) : attributesOf(attrs as Record<string, KernelAttr>);
   try {
-    return native().binding.executeOp(name, list, inputs.map(idOf), outputs);
+    return native().binding.executeOp(name, list, inputs.map(numberOf), outputs);
   } catch (cause) {
     if (cause instanceof HeadscopeError) throw cause;
     throw refusal(name, cause);
   }
+}
+
+/** The number by which the binding knows a tensor. It keeps it for as long as the tensor lives. */
+export function numberOf(input: Handle | number): number {
+  return typeof input === "number" ? input : idOf(input);
 }
 
 /** `runKernel` of one output that tfjs has a type for. */

@@ -1,6 +1,7 @@
 import type { Data } from "../common/api/fields.ts";
 import type { modelConfigSchema, rotaryScaling } from "../common/api/model-config.ts";
 import { HeadscopeError } from "../common/errors.ts";
+import type { MixerName } from "../common/words.ts";
 
 /** Stretching of rotary frequencies for longer contexts. */
 export type RotaryScaling = Data<typeof rotaryScaling>;
@@ -17,6 +18,16 @@ export function outputWidth(config: ModelConfig): number {
 export function localWindow(config: ModelConfig, layer: number): number | undefined {
   const type = config.attn_types?.[layer] ?? (config.window_size === undefined ? "global" : "local");
   return type === "local" ? config.window_size : undefined;
+}
+
+/** The way in which the tokens of a layer read earlier ones. */
+export function mixerOf({ mixer }: Pick<ModelConfig, "mixer">, layer: number): MixerName {
+  return mixer?.[layer] ?? "attention";
+}
+
+/** Numbers of a head's key or query in a layer. */
+export function keyWidth(config: Pick<ModelConfig, "mixer" | "d_head" | "state">, layer: number): number {
+  return mixerOf(config, layer) === "attention" ? config.d_head : (config.state ?? config.d_head);
 }
 
 /** The config of a model, or a config itself. @throws HeadscopeError (usage) for anything else */

@@ -1,5 +1,7 @@
-import type { ModelConfig } from "./config.ts";
+import { MIXERS } from "../common/words.ts";
+import { type ModelConfig, mixerOf } from "./config.ts";
 import { kernelOf } from "./transformer/kernels/index.ts";
+import { recurrenceNamed } from "./transformer/mixers/index.ts";
 
 /** Groups of a block's biases, each with the part that tells whether the block has them. */
 const BIASES = {
@@ -16,6 +18,7 @@ export type BiasGroup = keyof typeof BIASES;
 export function featuresOf(config: ModelConfig, biases: readonly BiasGroup[]): string[] {
   return [
     ...positions(config),
+    ...recurrences(config),
     ...attention(config),
     ...(config.normalization_type === null
       ? ["no norms"]
@@ -50,6 +53,17 @@ function positions(config: ModelConfig): string[] {
 
 function scalingWords(scaling: NonNullable<ModelConfig["rotary_scaling"]>): string {
   return "factor" in scaling ? `${scaling.type}, factor ${rounded(scaling.factor)}` : scaling.type;
+}
+
+function recurrences(config: ModelConfig): string[] {
+  const { n_layers, state = config.d_head } = config;
+  const layers = Array.from({ length: n_layers }, (_, layer) => mixerOf(config, layer));
+  return MIXERS.flatMap((name) => {
+    const count = layers.filter((each) => each === name).length;
+    const mixer = recurrenceNamed(name);
+    if (mixer === undefined || count === 0) return [];
+    return [`${mixer.title} of ${state} x ${config.d_head} numbers a head in ${count} of ${n_layers} layers`];
+  });
 }
 
 function attention(config: ModelConfig): string[] {

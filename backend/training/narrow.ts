@@ -1,7 +1,7 @@
 import { ACTIVATIONS, type TrainedModel } from "../kernels/gradient.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { ParameterPlace } from "../models/weights/trainable.ts";
-import type { TaskShape } from "./task.ts";
+import { outputWidth, type TaskShape } from "./task.ts";
 
 /** Tensors before the blocks, of each block, behind them, of each readout layer, and of the output, in the kernel's order. */
 const PARTS = {
@@ -50,7 +50,8 @@ export function kernelModel({ config, places, shape }: TrainedTask): TrainedMode
     ...(config.readout_hidden ?? []).flatMap((_, i) => PARTS.readout.map((part) => `readout.${i}.${part}`)),
     ...PARTS.output,
   ];
-  if (!isKnown(config) || !places.every(({ name }) => names.includes(name))) return undefined;
+  if (shape.output.kind === "gaussian" || !isKnown(config) || !places.every(({ name }) => names.includes(name)))
+    return undefined;
   const { input, output, positions } = shape;
   const offsetOf = (wanted: string): number => places.find(({ name }: ParameterPlace) => name === wanted)?.offset ?? -1;
   return {
@@ -59,7 +60,7 @@ export function kernelModel({ config, places, shape }: TrainedTask): TrainedMode
     norm: config.normalization_type ?? "none", epsilon: config.eps, scale: config.attn_scale,
     rotary: config.positional_embedding_type === "rotary", positions, last: shape.scored === "last",
     inputs: input.kind === "tokens" ? input.vocabulary : input.width,
-    outputs: output.kind === "classes" ? output.count : output.width,
+    outputs: outputWidth(output),
     readout: config.readout_hidden ?? [], places: names.map(offsetOf),
   }; // biome-ignore format: a table
 }

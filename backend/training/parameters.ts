@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ATTENTION_KERNELS } from "../common/words.ts";
+import { ATTENTION_KERNELS, MIXERS } from "../common/words.ts";
 import { changeParameters } from "./changes/parameters.ts";
 
 /** The model of a training run, in TransformerLens's terms. */
@@ -17,6 +17,20 @@ export const modelParameters = z.object({
     .multipleOf(2)
     .optional()
     .describe("polynomial attention: even power of the scores (default: 2)"),
+  mixer: z
+    .array(z.enum(MIXERS))
+    .min(1)
+    .max(64)
+    .optional()
+    .describe("by layer, the way in which tokens read earlier ones; one for all (default: attention)"),
+  state: z
+    .int()
+    .min(1)
+    .max(1024)
+    .optional()
+    .describe(
+      "recurrent layers: numbers of a key and a query; a head's state has as many times d_head (default: d_head)",
+    ),
   attn_only: z.boolean().default(true).describe("whether blocks have no MLP"),
   act_fn: z.enum(["relu", "gelu", "gelu_new", "silu"]).default("relu").describe("activation of the MLPs"),
   normalization_type: z

@@ -1,17 +1,18 @@
 import { totalmem } from "node:os";
 import { z } from "zod";
-import { attentionFault } from "../common/api/model-config.ts";
+import { attentionFault, mixerFault } from "../common/api/model-config.ts";
 import { type Flag, flagsOf, parseParameters } from "../common/definitions/parameters.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import type { TrainPart } from "../common/words.ts";
+import type { MixerName, TrainPart } from "../common/words.ts";
 import type { ModelConfig } from "../models/config.ts";
+import { recurrenceOf } from "../models/transformer/mixers/index.ts";
 import { parameterCount, parameterLayout } from "../models/weights/trainable.ts";
 import { checkChanges } from "./changes/check.ts";
 import { changeParameters } from "./changes/parameters.ts";
 import { optimiserVectors } from "./optimiser.ts";
 import { checkFits, readOrigin } from "./origin.ts";
 import { type ModelParams, modelParameters, type TrainingParams, trainingParameters } from "./parameters.ts";
-import type { SyntheticTask, TaskShape } from "./task.ts";
+import { outputWidth, type SyntheticTask, type TaskShape } from "./task.ts";
 
 /** All that decides a training run but its seed. */
 export interface TrainSpec {
@@ -81,6 +82,13 @@ export function makeSpec(
       { remedy: "leave the probes out", field: "probes" },
     );
   const config = modelConfigOf(spec.model, shape);
+  const recurrent = config.mixer?.findIndex((name) => name !== "attention") ?? -1;
+  if (probes.length > 0 && recurrent >= 0)
+    throw new HeadscopeError(
+      "usage",
+      `probe ${probes[0]} looks at attention, and layer ${recurrent} has ${recurrenceOf(config, recurrent)!.title}`,
+      { remedy: 'leave the probes out (--probes "")', field: "probes" },
+    );
   if (origin) checkFits(config, origin);
   checkChanges({ config, places: parameterLayout(config), training: spec.training });
   checkMemory(config, shape, spec.training, seeds);
@@ -106,11 +114,12 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
       field: "d_head",
     });
   }
-  const fault = attentionFault(model);
+  const mixer = mixersOf(model);
+  const fault = attentionFault(model) ?? mixerFault({ ...model, mixer });
   if (fault) throw new HeadscopeError("usage", fault.constraint, { remedy: fault.remedy, field: [...fault.fields] });
   const { attention = "softmax", attention_power } = model;
   const { input, output, positions } = shape;
-  const outputs = output.kind === "classes" ? output.count : output.width;
+  const outputs = outputWidth(output);
   const vocabulary = input.kind === "tokens" ? input.vocabulary : outputs;
   return {
     n_layers: model.n_layers, n_heads, n_key_value_heads: n_heads, d_model, d_head,
@@ -122,10 +131,19 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
     tie_word_embeddings: false, attn_scale: 1 / Math.sqrt(d_head),
     ...(attention === "softmax" ? {} : { attention }),
     ...(attention_power === undefined ? {} : { attention_power }),
+    ...(mixer === undefined ? {} : { mixer }),
+    ...(model.state === undefined ? {} : { state: model.state }),
     ...(input.kind === "vectors" ? { d_input: input.width } : {}),
     ...(outputs === vocabulary ? {} : { d_vocab_out: outputs }),
     ...(model.readout_hidden.length > 0 ? { readout_hidden: model.readout_hidden } : {}),
   }; // biome-ignore format: a table
+}
+
+/** The mixers of all layers; none where each has attention, so that the config is that of any transformer. */
+function mixersOf({ mixer, n_layers }: ModelParams): MixerName[] | undefined {
+  if (mixer === undefined) return undefined;
+  const all = mixer.length === 1 ? new Array<MixerName>(n_layers).fill(mixer[0]!) : mixer;
+  return all.length === n_layers && all.every((name) => name === "attention") ? undefined : all;
 }
 
 /** Bytes that a step holds at least: the state twice, gradients, and what the backward pass needs of every layer. */

@@ -301,11 +301,23 @@ function outputs(plan: StepPlan, values: readonly Tensor[], read: Tensor, tables
   return trainingForward(config, weights, { read, rows, positions: shape.positions, rotation, scored: shape.scored });
 }
 
-/** Losses of outputs: cross-entropy in nats, or the mean squared error of a position. @returns [rows * scored] */
-function lossesOf(shape: TaskShape, out: Tensor, targets: Tensor): Tensor {
-  if (shape.output.kind === "values") return tf.mean(tf.square(tf.sub(out, targets)), -1);
-  const onTarget = tf.oneHot(targets as Tensor1D, shape.output.count);
-  return tf.neg(tf.sum(tf.mul(onTarget, tf.logSoftmax(out as Tensor2D)), -1));
+/** Losses of outputs: cross-entropy, the mean squared error of a position, or the mean Gaussian loss. @returns [rows * scored] */
+function lossesOf({ output }: TaskShape, out: Tensor, targets: Tensor): Tensor {
+  if (output.kind === "classes") {
+    const onTarget = tf.oneHot(targets as Tensor1D, output.count);
+    return tf.neg(tf.sum(tf.mul(onTarget, tf.logSoftmax(out as Tensor2D)), -1));
+  }
+  return output.kind === "gaussian" ? gaussianLosses(out, targets) : tf.mean(tf.square(tf.sub(out, targets)), -1);
+}
+
+/**
+ * Negative log-likelihoods of targets under normal laws, mean over the width, nats.
+ * @param out means, then log-variances [rows * scored, 2 width] @param targets [rows * scored, width] @returns [rows * scored]
+ */
+function gaussianLosses(out: Tensor, targets: Tensor): Tensor {
+  const [means, logs] = tf.split(out, 2, -1) as [Tensor, Tensor];
+  const surprise = tf.mul(tf.square(tf.sub(targets, means)), tf.exp(tf.neg(logs)));
+  return tf.mul(tf.mean(tf.add(tf.add(logs, surprise), Math.log(2 * Math.PI)), -1), 0.5);
 }
 
 /** Loss and, for classes, accuracy of models on batches of one size. */
@@ -341,7 +353,7 @@ export class Evaluator {
       const out = outputs(this.#plan, values, read, tables);
       const mean = (each: Tensor): Tensor => tf.div(tf.sum(tf.mul(each, weights)), tf.sum(weights));
       const loss = mean(lossesOf(shape, out, targets));
-      if (shape.output.kind === "values") return [loss];
+      if (shape.output.kind !== "classes") return [loss];
       return [loss, mean(tf.cast(tf.equal(tf.argMax(out, -1), targets), "float32"))];
     };
   }

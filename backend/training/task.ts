@@ -8,14 +8,31 @@ export interface TaskShape {
   readonly input:
     | { readonly kind: "tokens"; readonly vocabulary: number }
     | { readonly kind: "vectors"; readonly width: number };
-  /** At each scored position logits over classes (cross-entropy), or values (mean squared error). */
-  readonly output:
-    | { readonly kind: "classes"; readonly count: number }
-    | { readonly kind: "values"; readonly width: number };
+  readonly output: TaskOutput;
   /** Length of a sequence. */
   readonly positions: number;
   /** Positions at which outputs are computed: every one, or the last one only. */
   readonly scored: "all" | "last";
+}
+
+/**
+ * Outputs at a scored position: logits over classes (cross-entropy), values (mean squared error), or normal laws of values, all their
+ * means and then the logarithms of all their variances (Gaussian negative log-likelihood, in nats).
+ */
+export type TaskOutput =
+  | { readonly kind: "classes"; readonly count: number }
+  | { readonly kind: "values"; readonly width: number }
+  | { readonly kind: "gaussian"; readonly width: number };
+
+/** Numbers that a model gives at a scored position. */
+export function outputWidth(output: TaskOutput): number {
+  if (output.kind === "classes") return output.count;
+  return output.kind === "gaussian" ? 2 * output.width : output.width;
+}
+
+/** Numbers of a target at a scored position. */
+export function targetWidth(output: TaskOutput): number {
+  return output.kind === "classes" ? 1 : output.width;
 }
 
 /** Sequences and their targets; `scored` is the number of positions where outputs are computed. */
@@ -46,7 +63,7 @@ export interface Evaluation<P, W> {
 /** A predictor to compare a model with: the best there is, or a stated rule. */
 export interface Reference<P, W> {
   readonly title: string;
-  /** @returns predictions [rows, scored, output width]: log-probabilities of classes, or values */
+  /** @returns predictions [rows, scored, output width]: log-probabilities of classes, values, or means and log-variances */
   predict(world: W, params: P, batch: Batch): Float64Array;
 }
 

@@ -1,6 +1,5 @@
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
-import { counted } from "../../backend/common/text.ts";
-import { levelLine, meanLine } from "../curves.ts";
+import { levelLine, meanCaption, meanLine } from "../curves.ts";
 import { ARM_TITLES, ARMS, type Arm, type SinkParams } from "./arms.ts";
 import type { SinkCurves } from "./measure.ts";
 
@@ -18,7 +17,7 @@ export function sinkFigure(curves: Curves, params: SinkParams): LineFigure {
     kind: "lines",
     name: "sinks",
     title: "Attention to the fixed or first token, strongest head",
-    caption: `Mean of ${counted(params.seeds.length, "seed")}, bands from the lowest to the highest. Sigmoids without normalisation by their shares.`,
+    caption: `${meanCaption(params.seeds.length)} Sigmoids without normalisation by their shares.`,
     x: { title: "training step", log: true },
     y: { title: "mean attention", range: [0, 1] },
     lines: [
@@ -37,7 +36,7 @@ export function shareFigure(curves: Curves, params: SinkParams): LineFigure {
     kind: "lines",
     name: "share",
     title: "Share of heads that are sinks",
-    caption: `Mean of ${counted(params.seeds.length, "seed")}; a head is a sink where its mean attention exceeds ${params.epsilon}. Chance is 0: even attention stays below that.`,
+    caption: `${meanCaption(params.seeds.length)} A head is a sink where its mean attention exceeds ${params.epsilon}. Chance is 0: even attention stays below that.`,
     x: { title: "training step", log: true },
     y: { title: "share of heads", range: [0, 1] },
     lines: [
@@ -55,7 +54,7 @@ export function lossFigure(curves: Curves, params: SinkParams, least: number): L
     kind: "lines",
     name: "loss",
     title: "Loss on new sequences",
-    caption: `Mean of ${counted(params.seeds.length, "seed")}, bands from the lowest to the highest. The least loss is exact: the entropy of the chains.`,
+    caption: `${meanCaption(params.seeds.length)} The least loss is exact: the entropy of the chains.`,
     x: { title: "training step", log: true },
     y: { title: "nats a token" },
     lines: [

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { counted } from "../../backend/common/text.ts";
 import { type ClaimResult, type ClaimStatement, type Experiment, type MeasurementPlan, seedList } from "../base.ts";
-import { type Curve, levelLine, mean, meanLine } from "../curves.ts";
+import { type Curve, levelLine, mean, meanCaption, meanLine } from "../curves.ts";
 import { vote } from "../verdicts.ts";
 import { accuracyAfter, alreadyRight, exitAt, THRESHOLDS, thresholdFor } from "./exits.ts";
 import { type LensValues, lensReadings, lensValues } from "./measure.ts";
@@ -143,7 +143,7 @@ function layersFigure(texts: readonly LensValues[], kinds: readonly string[]): L
     kind: "lines",
     name: "right-by-layer",
     title: "Tokens already right, by layers that have run",
-    caption: "The likeliest token through the logit lens is the one that follows. Bands from the lowest text to the highest.",
+    caption: `The likeliest token through the logit lens is the one that follows. ${meanCaption(texts.length, "text")}`,
     x: { title: "layers that have run", whole: true },
     y: { title: "share of tokens", range: [0, 1] },
     lines: [

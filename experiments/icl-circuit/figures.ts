@@ -1,6 +1,6 @@
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { counted } from "../../backend/common/text.ts";
-import { type Curve, levelLine, mean, meanLine } from "../curves.ts";
+import { type Curve, levelLine, mean, meanCaption, meanLine } from "../curves.ts";
 import { accuracy, chanceOf, type SeedValues, type TextValues } from "./judge.ts";
 import { layerSpans } from "./measure.ts";
 import { STEP_NAMES, STEPS } from "./steps.ts";
@@ -25,7 +25,7 @@ export function circuitFigure(seeds: readonly SeedValues[], spans: number): Line
     name: "disconnections",
     title: "Accuracy with a step of the circuit disconnected",
     caption:
-      `Mean of ${counted(seeds.length, "seed")} and ${counted(seeds[0]!.length, "set")} of texts, bands from the lowest to the highest. ` +
+      `${meanCaption(seeds.length)} Each seed has ${counted(seeds[0]!.length, "set")} of texts. ` +
       `Steps: ${STEP_NAMES.map((step, i) => `${i + 1} ${STEPS[step].title}`).join(", ")}.`,
     x: { title: "step that is cut", whole: true },
     y: { title: "right label is the likeliest token", range: [0, 1] },
@@ -53,7 +53,7 @@ export function summaryFigure(seeds: readonly SeedValues[]): LineFigure {
     kind: "lines",
     name: "summary",
     title: "Texts at their forerunner tokens",
-    caption: "Nearest neighbours of the forerunners' streams, an eighth of the items; 1 would be the reference itself, or labels alone.",
+    caption: `Nearest neighbours of the forerunners' streams, an eighth of the items; 1 would be the reference itself, or labels alone. ${meanCaption(seeds.length)}`,
     x: { title: "stream before layer", whole: true },
     y: { title: "share of the neighbours", range: [0, 1] },
     lines: [
@@ -78,7 +78,7 @@ export function headsFigure(seeds: readonly SeedValues[]): LineFigure {
     kind: "lines",
     name: "heads",
     title: "Heads of the circuit, by layer",
-    caption: "Mean number of heads that count in a prompt. A wrong label in the right one's place says how many copy by chance.",
+    caption: `Heads that count in a prompt. A wrong label in the right one's place says how many copy by chance. ${meanCaption(seeds.length)}`,
     x: { title: "layer", whole: true },
     y: { title: "heads", range: [0, heads] },
     lines: [

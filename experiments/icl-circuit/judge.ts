@@ -1,8 +1,6 @@
-import { interval, resamplesOf } from "../../backend/circuits/evaluation/resample.ts";
-import { Random } from "../../backend/common/random.ts";
-import { signed } from "../../backend/common/text.ts";
 import type { ClaimResult } from "../base.ts";
 import { mean } from "../curves.ts";
+import { differenceText } from "../intervals.ts";
 import { vote } from "../verdicts.ts";
 import type { Answers, CircuitValues } from "./measure.ts";
 import type { StepName } from "./steps.ts";
@@ -27,8 +25,6 @@ export const summaryWords = "the middle third of the layers";
 export const COPYING_SHARE = 0.5;
 /** Least distance of the mean layers of two kinds of heads. */
 const APART = 2;
-
-const RESAMPLES = 2000;
 
 /** Accuracy of answers over the whole vocabulary, mean over the sets of texts. */
 export function accuracy(seed: SeedValues, of: (values: TextValues) => Answers | readonly Answers[]): number {
@@ -148,7 +144,7 @@ function cut(seeds: readonly SeedValues[], step: StepName, controls: readonly ((
       "accuracy without cuts": mean(seeds.map((seed) => accuracy(seed, ({ clean }) => clean))),
       "accuracy with the step cut": mean(seeds.map((seed) => accuracy(seed, own))),
       ...Object.fromEntries(controls.map((control, i) => [`accuracy with ${names[i]} cut`, mean(seeds.map((seed) => accuracy(seed, control)))])),
-      ...Object.fromEntries(controls.map((control, i) => [`difference to ${names[i]}`, differenceText(seeds, own, control)])),
+      ...Object.fromEntries(controls.map((control, i) => [`difference to ${names[i]}`, differenceText(differencesOf(seeds, own, control))])),
       "the same among the labels alone": mean(among),
     },
     ...vote(
@@ -159,19 +155,17 @@ function cut(seeds: readonly SeedValues[], step: StepName, controls: readonly ((
   };
 } // biome-ignore format: a value a line
 
-/** "-0.53 (-0.66 to -0.41)": the paired difference over all prompts with its 95 % interval. */
-function differenceText(
+/** The paired differences of all prompts. */
+function differencesOf(
   seeds: readonly SeedValues[],
   own: (values: TextValues) => Answers,
   control: (values: TextValues) => readonly Answers[],
-): string {
-  const items = seeds.flatMap((seed) =>
+): number[] {
+  return seeds.flatMap((seed) =>
     seed.flatMap((values) =>
       own(values).all.map((right, p) => right - mean(control(values).map(({ all }) => all[p]!))),
     ),
   );
-  const { value, low, high } = interval(items, mean, resamplesOf(items.length, RESAMPLES, new Random(0)));
-  return low === null ? signed(value, 2) : `${signed(value, 2)} (${signed(low, 2)} to ${signed(high!, 2)})`;
 }
 
 function bypass(seeds: readonly SeedValues[]): ClaimResult {

@@ -8,10 +8,10 @@ import {
   type OnlineLearner,
   predictPrompts,
   type RegressionPrompts,
+  regressionPrompts,
 } from "../../synthetic-tasks/learners/index.ts";
-import { regressionPrompts } from "../../synthetic-tasks/linear-regression.ts";
 import { mean } from "../curves.ts";
-import { outputsOf } from "../predictions.ts";
+import { differences, outputsOf, promptOutputs } from "../predictions.ts";
 
 const TASK = "linear-regression";
 
@@ -92,20 +92,20 @@ export async function learnerDistances(
   const { dimension, sigma, tau } = own;
   const batch = tasks.get(TASK).sample(null, params, new Random(seed, STREAM.prompts), rows);
   const prompts = regressionPrompts(own, batch);
-  const predicted = await predictionsOf(model, batch, prompts);
+  const predicted = await promptOutputs(model, prompts);
   const variance = dimension * tau ** 2 + sigma ** 2;
   const learned = new Map(all.map(({ name, start }) => [name, predictPrompts(start, prompts)]));
   const { zero, posterior } = chanceOf(own, prompts);
   const { weights, linearity } = await weightDistances(model, { batch, prompts, all, setting: own, seed });
-  const errorsOf = (values: ArrayLike<number>) => byPairs(values, prompts.y, prompts).map((error) => error / variance);
+  const errorsOf = (values: ArrayLike<number>) => differences(prompts, values, prompts.y).map((error) => error / variance);
   return {
     distances: Object.fromEntries(
       all.map(({ name }) => {
-        const spd = mean(byPairs(predicted, learned.get(name)!, prompts).slice(1)) / variance;
+        const spd = mean(differences(prompts, predicted, learned.get(name)!).slice(1)) / variance;
         return [name, { spd, ilwd: weights.get(name)! }];
       }),
     ),
-    zero: mean(byPairs(zero, posterior, prompts).slice(1)) / variance,
+    zero: mean(differences(prompts, zero, posterior).slice(1)) / variance,
     errors: {
       model: errorsOf(predicted),
       learners: Object.fromEntries([...learned].map(([name, values]) => [name, errorsOf(values)])),
@@ -117,23 +117,6 @@ export async function learnerDistances(
 function chanceOf(setting: LinearSetting, prompts: RegressionPrompts) {
   const posterior = predictPrompts(() => learners.get("bayes").start(setting, {}), prompts);
   return { posterior, zero: new Float64Array(posterior.length) };
-}
-
-/** A model's prediction of every y [rows, examples]. */
-async function predictionsOf(model: Model, batch: Batch, { rows, examples }: RegressionPrompts): Promise<Float64Array> {
-  const outputs = await outputsOf(model, batch); // [rows, 2 examples - 1]
-  const positions = outputs.length / rows;
-  return Float64Array.from(
-    { length: rows * examples },
-    (_, pair) => outputs[Math.floor(pair / examples) * positions + 2 * (pair % examples)]!,
-  );
-}
-
-/** Mean squared difference by pairs seen before [examples]. @param a @param b [rows, examples] */
-function byPairs(a: ArrayLike<number>, b: ArrayLike<number>, { rows, examples }: RegressionPrompts): number[] {
-  return Array.from({ length: examples }, (_, i) =>
-    mean(Array.from({ length: rows }, (_, row) => (a[row * examples + i]! - b[row * examples + i]!) ** 2)),
-  );
 }
 
 interface WeightQuestion {

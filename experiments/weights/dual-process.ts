@@ -1,8 +1,7 @@
 import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
-import { counted } from "../../backend/common/text.ts";
 import { type ClaimResult, type ClaimStatement, type Experiment, seedList, type TrainedRun } from "../base.ts";
-import { type Curve, finalValue, levelLine, mean, meanLine } from "../curves.ts";
+import { type Curve, finalValue, levelLine, mean, meanCaption, meanLine } from "../curves.ts";
 import { trainingStage } from "../progress.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
 
@@ -177,7 +176,7 @@ function wayFigure(way: Way, seeds: readonly SplitCurves[], marks: LineFigure["m
     kind: "lines",
     name: way.replace(" ", "-"),
     title: `Accuracies ${way === "without forgetting" ? way : `with ${way}`}`,
-    caption: `Measured just before resets. Mean of ${counted(seeds.length, "seed")}, bands from the lowest to the highest. With switched roles 1 is by the structure, 0 by the weights.`,
+    caption: `Measured just before resets. ${meanCaption(seeds.length)} With switched roles 1 is by the structure, 0 by the weights.`,
     x: { title: "training step" },
     y: { title: "accuracy", range: [0, 1] },
     lines: [

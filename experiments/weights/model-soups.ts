@@ -7,6 +7,7 @@ import {
   type ClaimStatement,
   type Experiment,
   type ExperimentContext,
+  lastCheckpoint,
   seedList,
   type TrainedRun,
 } from "../base.ts";
@@ -163,8 +164,6 @@ function orderSeeds({ orders, learning_rates }: Params, seed: number, rate: numb
   return Array.from({ length: orders }, (_, i) => first + i);
 }
 
-const checkpointOf = ({ id, checkpoints }: TrainedRun): string => `run:${id}@${checkpoints.at(-1)}`;
-
 /** Fine-tunes a first training and makes the soups. @param other first training of another seed */
 async function outcome(
   params: Params,
@@ -173,7 +172,7 @@ async function outcome(
 ): Promise<Outcome> {
   const runs: TrainedRun[] = [];
   for (const rate of params.learning_rates) {
-    const plan = tuningPlan(params, { seed: first.seed, rate, from: checkpointOf(first) });
+    const plan = tuningPlan(params, { seed: first.seed, rate, from: lastCheckpoint(first) });
     runs.push(...(await train(plan, orderSeeds(params, first.seed, rate))));
   }
   signal.throwIfAborted();

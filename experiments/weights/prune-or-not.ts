@@ -1,14 +1,13 @@
 import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { Random } from "../../backend/common/random.ts";
-import { counted } from "../../backend/common/text.ts";
 import { parameterCount, parameterLayout } from "../../backend/models/weights/trainable.ts";
 import { selectPlaces } from "../../backend/training/changes/parts.ts";
 import { EVALUATION_STREAM } from "../../backend/training/evaluations.ts";
 import { makeSpec, modelConfigOf } from "../../backend/training/spec.ts";
 import { tasks } from "../../synthetic-tasks/index.ts";
 import { type ClaimResult, type ClaimStatement, type Experiment, seedList, type TrainedRun } from "../base.ts";
-import { type Curve, finalValue, mean, meanLine } from "../curves.ts";
+import { type Curve, finalValue, mean, meanBand, meanCaption, meanLine } from "../curves.ts";
 import { trainingStage } from "../progress.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
 
@@ -188,7 +187,7 @@ function sizeFigure(
     const sorted = [...points].sort((a, b) => a.weights - b.weights);
     return {
       ...{ name, points: true, x: sorted.map((p) => p.weights), y: sorted.map((p) => mean(p.losses)) },
-      band: { low: sorted.map((p) => Math.min(...p.losses)), high: sorted.map((p) => Math.max(...p.losses)) },
+      ...(whole.losses.length > 1 ? { band: meanBand(sorted.map((p) => p.losses)) } : {}),
     };
   };
   const x = [pairs.at(-1)!.weights, whole.weights];
@@ -196,7 +195,7 @@ function sizeFigure(
     kind: "lines",
     name: "loss-over-weights",
     title: "Large and pruned against small and dense",
-    caption: `Final loss above that of exact averaging (the ceiling, 0), mean of ${counted(whole.losses.length, "seed")}, bands from the lowest to the highest.`,
+    caption: `Final loss above that of exact averaging (the ceiling, 0). ${meanCaption(whole.losses.length)}`,
     x: { title: "non-zero weights", log: true },
     y: { title: "excess loss, nats a token", log: true },
     lines: [
@@ -215,7 +214,7 @@ function curveFigure(models: readonly Trained[], chance: number): LineFigure {
     kind: "lines",
     name: "losses",
     title: "Losses above exact averaging over training",
-    caption: "0 is the ceiling. Pruning goes from a tenth to six tenths of the steps. Bands from the lowest to the highest seed.",
+    caption: `0 is the ceiling. Pruning goes from a tenth to six tenths of the steps. ${meanCaption(models[0]!.curves.length)}`,
     x: { title: "training step" },
     y: { title: "excess loss, nats a token", log: true },
     lines: [...lines, { name: "guessing (chance)", x, y: x.map(() => chance), dashed: true }],

@@ -1,5 +1,5 @@
 import { HeadscopeError } from "../../backend/common/errors.ts";
-import type { Random } from "../../backend/common/random.ts";
+import { Random } from "../../backend/common/random.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { encodeText } from "../../backend/models/tokens.ts";
 import { draw } from "../pairs/base.ts";
@@ -54,6 +54,56 @@ export function drawText({ templates, slots }: LabelledTexts, label: number, ran
 }
 
 /**
+ * Draws different pairs of texts that differ in their label alone: one template, and of every slot the word at the same place.
+ * @param texts with as many words in every label's slots @param labels numbers of the first's and the second's
+ * @throws HeadscopeError (usage) for more pairs than there are
+ */
+export function drawTwins(
+  texts: LabelledTexts,
+  labels: readonly [number, number],
+  count: number,
+  random: Random,
+): (readonly [string, string])[] {
+  const twins = (): [string, string] => {
+    const seed = random.uint32();
+    return labels.map((label) => drawText(texts, label, new Random(seed)).text) as [string, string];
+  };
+  return different(count, twins, `${texts.name}: pairs of texts`, "examples");
+}
+
+/**
+ * Draws different beginnings of texts, up to a slot whose word says the label.
+ * @param slot its name @throws HeadscopeError (usage) for more than there are
+ */
+export function drawOpenings(texts: LabelledTexts, slot: string, count: number, random: Random): string[] {
+  const heads = texts.templates.flatMap((template) => {
+    const place = template.indexOf(` {${slot}}`);
+    const head = template.slice(0, Math.max(0, place));
+    const named = [...head.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!);
+    const common = named.every((name) => texts.slots.every((words) => words[name] === texts.slots[0]![name]));
+    return place > 0 && common ? [head] : [];
+  });
+  const opening = (): string => drawText({ ...texts, templates: heads }, 0, random).text;
+  return different(count, opening, `${texts.name}: beginnings of texts`, "prompts");
+}
+
+/** Draws until there are as many different things. @param what they are, in the plural @param field that asks for them */
+function different<T>(count: number, next: () => T, what: string, field: string): T[] {
+  const seen = new Map<string, T>();
+  for (let misses = 0; seen.size < count && misses < DRAWS; misses++) {
+    const drawn = next();
+    if (seen.has(String(drawn))) continue;
+    seen.set(String(drawn), drawn);
+    misses = 0;
+  }
+  if (seen.size === count) return [...seen.values()];
+  throw new HeadscopeError("usage", `${what}: only ${seen.size} different ones in ${DRAWS} draws`, {
+    remedy: "ask for fewer",
+    field,
+  });
+}
+
+/**
  * Draws prompts: demonstrations with all labels equally often, in a random order, and queries with all labels equally often.
  * No text stands twice in a prompt, and no query in two.
  * @param shape.count prompts @param shape.shots demonstrations of each, a multiple of the labels
@@ -102,7 +152,7 @@ export function checkShots({ name, labels }: LabelledTexts, shots: number): void
  * Ids of the label words, as they follow a forerunner.
  * @throws HeadscopeError (unsupported) for a tokenizer that cuts one
  */
-export function labelTokens(model: Model, { name, labels }: LabelledTexts): number[] {
+export function labelTokens(model: Model, { name, labels }: Pick<LabelledTexts, "name" | "labels">): number[] {
   return labels.map((word) => {
     const ids = encodeText(model, ` ${word}`, false, { label: `${name}: ` });
     if (ids.length === 1) return ids[0]!;

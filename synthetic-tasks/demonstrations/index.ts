@@ -8,8 +8,10 @@ export const LABELLED_TEXTS: readonly LabelledTexts[] = [sentiment, topic];
 export {
   checkShots,
   type DemonstrationPrompt,
+  drawOpenings,
   drawPrompts,
   drawText,
+  drawTwins,
   type LabelledText,
   type LabelledTexts,
   labelTokens,

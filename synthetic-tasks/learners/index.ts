@@ -16,4 +16,11 @@ export const learners: Registry<Learner> = registry<Learner>("learner", [
 
 export type { Learner, LinearSetting, OnlineLearner } from "./base.ts";
 export { LeastSquares } from "./least-squares.ts";
-export { type ImpliedWeights, impliedWeights, predictPrompts, type RegressionPrompts } from "./prompts.ts";
+export {
+  type ImpliedWeights,
+  impliedWeights,
+  predictPrompts,
+  promptBatch,
+  type RegressionPrompts,
+  regressionPrompts,
+} from "./prompts.ts";

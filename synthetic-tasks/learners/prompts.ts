@@ -1,3 +1,4 @@
+import type { Batch } from "../../backend/training/task.ts";
 import type { OnlineLearner } from "./base.ts";
 import { LeastSquares } from "./least-squares.ts";
 
@@ -12,17 +13,56 @@ export interface RegressionPrompts {
   readonly y: Float32Array | Float64Array;
 }
 
+/** Positions of a prompt as models read it: x, y, x, …; the last y is never read. */
+export function promptPositions({ examples }: Pick<RegressionPrompts, "examples">): number {
+  return 2 * examples - 1;
+}
+
+/** Prompts as models read them: x_1, y_1, x_2, … as rows of d numbers, y as (y, 0, …); at every x its y is predicted. */
+export function promptBatch({ rows, examples, x, y }: RegressionPrompts): Batch {
+  const d = x.length / (rows * examples);
+  const positions = promptPositions({ examples });
+  const inputs = new Float32Array(rows * positions * d); // [rows, positions, d]
+  const values = new Float32Array(rows * positions); // [rows, positions, 1]
+  const weights = new Float32Array(rows * positions);
+  for (let pair = 0; pair < rows * examples; pair++) {
+    const i = pair % examples;
+    const position = Math.floor(pair / examples) * positions + 2 * i;
+    inputs.set(x.subarray(pair * d, (pair + 1) * d), position * d);
+    values[position] = y[pair]!;
+    weights[position] = 1;
+    if (i < examples - 1) inputs[(position + 1) * d] = y[pair]!;
+  }
+  return { rows, inputs, values, weights };
+}
+
+/** The pairs of a batch, without the layout that models read. @param size `dimension` is the length of an x */
+export function regressionPrompts(
+  { dimension: d, examples }: { dimension: number; examples: number },
+  { rows, inputs, values }: Batch,
+): RegressionPrompts {
+  const positions = promptPositions({ examples });
+  const x = new Float32Array(rows * examples * d);
+  const y = new Float32Array(rows * examples);
+  for (let pair = 0; pair < rows * examples; pair++) {
+    const at = Math.floor(pair / examples) * positions + 2 * (pair % examples);
+    x.set(inputs!.subarray(at * d, (at + 1) * d), pair * d);
+    y[pair] = values![at]!;
+  }
+  return { rows, examples, x, y };
+}
+
 /**
  * Predicts every y of prompts from its x and the pairs before it.
  * @param start gives the learner before the first pair of a row
  * @returns [rows, examples]
  */
-export function predictPrompts(start: () => OnlineLearner, prompts: RegressionPrompts): Float64Array {
+export function predictPrompts(start: (row: number) => OnlineLearner, prompts: RegressionPrompts): Float64Array {
   const { rows, examples, x, y } = prompts;
   const d = x.length / (rows * examples);
   const predictions = new Float64Array(rows * examples);
   for (let row = 0; row < rows; row++) {
-    const learner = start();
+    const learner = start(row);
     for (let at = row * examples; at < (row + 1) * examples; at++) {
       const own = x.subarray(at * d, (at + 1) * d);
       predictions[at] = learner.predict(own);

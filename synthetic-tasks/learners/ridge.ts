@@ -31,6 +31,14 @@ export class RidgePosterior {
     return y;
   }
 
+  /** Variance of y at x, that of the noise included. @param x [d] */
+  variance(x: ArrayLike<number>): number {
+    const d = this.#mean.length;
+    let variance = this.#noise;
+    for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) variance += x[i]! * this.#covariance[i * d + j]! * x[j]!;
+    return variance;
+  }
+
   /** Takes a pair into account. @param x [d] */
   observe(x: ArrayLike<number>, y: number): void {
     const d = this.#mean.length;

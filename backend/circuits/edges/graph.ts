@@ -1,5 +1,6 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import type { ModelConfig } from "../../models/config.ts";
+import { requireAttention } from "../../models/transformer/mixers/index.ts";
 
 /** The inputs of a head. */
 export const HEAD_INPUTS = ["q", "k", "v"] as const;
@@ -30,7 +31,7 @@ export interface EdgeName {
 }
 
 /** The sizes of a model that its edges depend on. */
-type Shape = Pick<ModelConfig, "n_layers" | "n_heads" | "attn_only" | "parallel_attn_mlp">;
+type Shape = Pick<ModelConfig, "n_layers" | "n_heads" | "attn_only" | "parallel_attn_mlp" | "mixer">;
 
 /** The parts of the model that an edge comes from. */
 export const SOURCE_KINDS = ["embed", "head", "mlp"] as const satisfies readonly Source["kind"][];
@@ -59,7 +60,9 @@ export class EdgeGraph {
   readonly #sourceNumbers: ReadonlyMap<string, number>;
   readonly #destinationNumbers: ReadonlyMap<string, number>;
 
+  /** @throws HeadscopeError (unsupported) for layers without attention, whose heads have no queries, keys and values of one kind */
   constructor(shape: Shape) {
+    requireAttention(shape, "a circuit of edges");
     this.#shape = shape;
     const { n_layers, n_heads, attn_only } = shape;
     const layers = Array.from({ length: n_layers }, (_, layer) => layer);

@@ -52,7 +52,7 @@ export function checkNode(
     throw new HeadscopeError("usage", `${node} has no heads`, {
       remedy: "patch it by position or layer, or choose z, q, k, v or pattern",
     });
-  if (node === "resid_mid" && !blockHookNames(config).includes(place.hook))
+  if (node === "resid_mid" && !blockHookNames(config, 0).includes(place.hook))
     throw new HeadscopeError("usage", "attention and MLP of this model work side by side: there is no resid_mid", {
       remedy: "choose resid_pre, attn_out or mlp_out",
     });

@@ -4,6 +4,7 @@ import { formatHead, type Head, parseHead } from "../../common/heads/head.ts";
 import { type ModelConfig, outputWidth } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
+import { requireAttention } from "../../models/transformer/mixers/index.ts";
 import { parameter } from "../../models/weights/parameters.ts";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
@@ -26,6 +27,7 @@ export type HeadFactors = {
 /** The factors of some heads of a layer, as new tensors. @param heads query heads, in the order of the factors */
 export function headFactors(model: Model, layer: number, heads: readonly number[]): HeadFactors {
   const { n_heads: H, n_key_value_heads: G } = model.config;
+  requireAttention(model.config, "a head's circuit", [layer]);
   const kvHeads = heads.map((head) => Math.floor((head * G) / H));
   const pick = (name: string, index: readonly number[]): Tensor =>
     gatherRows(parameter(model, blockHook(layer, `attn.${name}`)), tf.tensor1d([...index], "int32"));

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ATTENTION_KERNELS, type AttentionKernelName } from "../words.ts";
+import { ATTENTION_KERNELS, type AttentionKernelName, MIXERS, type MixerName } from "../words.ts";
 
 /** A width, a count of heads, a vocabulary: beyond what any model has, and small enough that a product of two is exact. */
 const size = z
@@ -55,16 +55,25 @@ export interface AttentionFields {
   readonly positional_embedding_type: string;
 }
 
-/** A contradiction between an attention kernel and another field of a config. */
-export interface AttentionFault {
+/** The fields of a model's config that have to go together with its layers' mixers. */
+export interface MixerFields {
+  readonly n_layers: number;
+  readonly mixer?: readonly MixerName[] | undefined;
+  readonly state?: number | undefined;
+  readonly attention?: AttentionKernelName | undefined;
+  readonly attention_power?: number | undefined;
+}
+
+/** A contradiction between fields of a config. */
+export interface ConfigFault<F> {
   /** Fields of which one must change. */
-  readonly fields: readonly (keyof AttentionFields)[];
+  readonly fields: readonly (keyof F & string)[];
   readonly constraint: string;
   readonly remedy: string;
 }
 
 /** The first contradiction between a config's attention kernel and its other fields; undefined where they go together. */
-export function attentionFault(config: AttentionFields): AttentionFault | undefined {
+export function attentionFault(config: AttentionFields): ConfigFault<AttentionFields> | undefined {
   const { attention = "softmax", attention_power, attn_scores_soft_cap, positional_embedding_type } = config;
   if (attention_power !== undefined && attention !== "polynomial")
     return {
@@ -85,6 +94,32 @@ export function attentionFault(config: AttentionFields): AttentionFault | undefi
       fields: ["attention", "attn_scores_soft_cap"],
       constraint: "linear attention has no scores that a soft cap could bound",
       remedy: "leave attn_scores_soft_cap out",
+    };
+  return undefined;
+}
+
+/** The first contradiction between the mixers of a config's layers and its other fields; undefined where they go together. */
+export function mixerFault(config: MixerFields): ConfigFault<MixerFields> | undefined {
+  const { n_layers, mixer = [], state, attention, attention_power } = config;
+  if (mixer.length > 0 && mixer.length !== n_layers)
+    return {
+      fields: ["mixer", "n_layers"],
+      constraint: `mixer names ${mixer.length} layers, and the model has ${n_layers}`,
+      remedy: "name one mixer for every layer",
+    };
+  const recurrent = mixer.filter((name) => name !== "attention").length;
+  if (state !== undefined && recurrent === 0)
+    return {
+      fields: ["state", "mixer"],
+      constraint: "state is the size of a recurrence, and every layer has attention",
+      remedy: "leave state out, or say mixer=selective or linear-recurrence",
+    };
+  const kernel = attention ? "attention" : attention_power === undefined ? undefined : "attention_power";
+  if (kernel !== undefined && recurrent === n_layers)
+    return {
+      fields: [kernel, "mixer"],
+      constraint: `${kernel} is of attention layers, and no layer has attention`,
+      remedy: `leave ${kernel} out, or give a layer attention`,
     };
   return undefined;
 }
@@ -131,6 +166,10 @@ export const modelConfigSchema = z
     attention: z.enum(ATTENTION_KERNELS).exactOptional(),
     /** Of polynomial attention: the even power of the scores, default 2. */
     attention_power: z.int().min(2).max(8).multipleOf(2).exactOptional(),
+    /** By layer, default attention everywhere. */
+    mixer: z.array(z.enum(MIXERS)).max(4_096).exactOptional(),
+    /** Numbers of a key and a query in a recurrent layer, default d_head: a head's state is as many times d_head numbers. */
+    state: z.int().min(1).max(4_096).exactOptional(),
     /** Attention and MLP both read the block's input, each through its own norm, and both add to it. */
     parallel_attn_mlp: z.boolean().exactOptional(),
     /**
@@ -176,7 +215,15 @@ export const modelConfigSchema = z
     path: ["attn_types"],
     message: "it does not name every layer",
   })
+  .refine(
+    ({ mixer = [], n_heads, n_key_value_heads }) =>
+      mixer.every((name) => name === "attention") || n_heads === n_key_value_heads,
+    {
+      path: ["mixer"],
+      message: "a recurrent layer has a key for every query head",
+    },
+  )
   .superRefine((config, context) => {
-    const fault = attentionFault(config);
+    const fault = attentionFault(config) ?? mixerFault(config);
     if (fault) context.addIssue({ code: "custom", path: [fault.fields[0]!], message: fault.constraint });
   });

@@ -170,6 +170,11 @@ export function transformerLensLimits(config: ModelConfig): string[] {
       ? [`stretches its rotary frequencies (${config.rotary_scaling.type})`]
       : []),
     ...(config.rotary_local ? [`rotates its local layers with a base of ${config.rotary_local.base}`] : []),
+    ...(config.mixer
+      ? [
+          `has recurrent layers, whose equations are in headscope's docs/recurrent-layers.md: ${config.mixer.join(", ")}`,
+        ]
+      : []),
     ...(config.act_fn === "quick_gelu" ? ["has the activation quick_gelu: x * sigmoid(1.702 x)"] : []),
   ];
 }

@@ -109,6 +109,14 @@ class Attributes {
     check(size == count, "a list of attributes has another length");
     if (ok()) TF_OpKernelConstruction_GetAttrInt64List(of_, name, out, count, status_);
   }
+  /** A list of whole numbers. */
+  std::vector<int64_t> wholes(const char* name) {
+    int32_t size = 0, bytes = 0;
+    if (ok()) TF_OpKernelConstruction_GetAttrSize(of_, name, &size, &bytes, status_);
+    std::vector<int64_t> out(size_t(ok() && size > 0 ? size : 0));
+    if (!out.empty()) TF_OpKernelConstruction_GetAttrInt64List(of_, name, out.data(), size, status_);
+    return out;
+  }
   /** A number from `least` to `most`. */
   int64_t within(const char* name, int64_t least, int64_t most) {
     const int64_t v = whole(name);

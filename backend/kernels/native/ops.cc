@@ -137,7 +137,7 @@ void registerAll(TF_Status* status) {
   registerOp<Unpack>({"HsUnpack", {"w: uint8"}, {"y: float"}, matrix, someShape<3>}, status);
   registerOp<UnpackRows>({"HsUnpackRows", {"w: uint8", "index: int32"}, {"y: float"}, matrix, someShape<3, 1>}, status);
   registerAttention(status);
-  registerBlock(status);
+  registerBlocks(status);
   registerPrompt(status);
   registerTraining(status);
 }

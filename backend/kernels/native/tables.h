@@ -5,11 +5,11 @@
 
 namespace hs {
 
-/** The part of a table [layers, ...] that belongs to the layer that an input names. @param c its failure is told */
+/** The part of a table [layers, ...] that belongs to the layer that an input names. @param c its failure is told @param at of several layers, which */
 template <class T>
-const T* ofLayer(Call& c, const Input& table, const Input& layer) {
+const T* ofLayer(Call& c, const Input& table, const Input& layer, int64_t at = 0) {
   if (!c.ok()) return nullptr;
-  const int64_t row = layer.as<int32_t>()[0], layers = table.dims[0];
+  const int64_t row = layer.as<int32_t>()[at], layers = table.dims[0];
   if (!c.check(row >= 0 && row < layers, wrong("there is no such layer", row, layers))) return nullptr;
   return reinterpret_cast<const T*>(table.as<int32_t>() + row * (table.count / layers));
 }

@@ -6,6 +6,7 @@ import { localWindow, type ModelConfig } from "../config.ts";
 import { runStage, type StageRequests } from "../forward/stage.ts";
 import type { Block } from "../transformer/block.ts";
 import { blockHook } from "../transformer/hook-points.ts";
+import { recurrenceOf, requireAttention } from "../transformer/mixers/index.ts";
 import { type BlockTokens, wholeBlock } from "../transformer/whole-block.ts";
 import type { BlockWeights } from "../weights/block-parts.ts";
 import { flatten } from "../weights/weights.ts";
@@ -46,12 +47,13 @@ export function blockGradients(
   const requests = context.layerRequests(layer);
   const { names, headInputs } = tapsOf(context, { layer, requests }, wants);
   const local = localWindow(config, layer);
+  const recurrence = recurrenceOf(config, layer);
   const windows = input.windows?.[layer];
   const rotation = context.rotation(local !== undefined);
   const flat = flatten(weights);
   const inputs = wants === "inputs";
   const { out } = runStage({
-    key: `backward|${model.key}|${local}|${JSON.stringify(windows ?? [])}|${context.keyMask ? "keys" : ""}|${inputs ? "inputs" : names.join("+")}|${headInputs}`,
+    key: `backward|${model.key}|${recurrence?.name}|${local}|${JSON.stringify(windows ?? [])}|${context.keyMask ? "keys" : ""}|${inputs ? "inputs" : names.join("+")}|${headInputs}`,
     extent,
     tensors: [x, dy, ...rotation, ...(context.keyMask ? [context.keyMask] : [])],
     weights: flat,
@@ -68,6 +70,7 @@ export function blockGradients(
         keyMask: rest[rotation.length],
         windows: inputs ? ungroupedWindows(windows, config) : windows,
         local,
+        recurrence,
       };
       const early = [...(headInputs ? PROJECTED : []), ...(inputs && !config.attn_only ? ["hook_mlp_in"] : [])];
       const behind = new Map(names.map((name) => [name, tapAt(config, name, extent)]));
@@ -114,6 +117,7 @@ function tapsOf(
       remedy: "ask for gradients at the heads' inputs of an unchanged layer, or at its queries, keys and values",
     });
   if (wants === "inputs") {
+    requireAttention(config, "a gradient at the inputs of heads", [layer]);
     const grouped = config.n_heads !== config.n_key_value_heads;
     const shared = ["attn.hook_k", "attn.hook_v", "attn.hook_rot_k"].some(changed);
     if (copies || normChanged || (grouped && shared)) throw refuse("no gradients at the inputs of heads");

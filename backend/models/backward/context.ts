@@ -61,7 +61,7 @@ export class BackwardContext {
   /** Requests at the hook points of a block. Its first one's interventions are in its stream already. */
   layerRequests(layer: number): StageRequests {
     const requests = this.#requests.ofStage(
-      { prefix: blockHook(layer, ""), names: blockHookNames(this.run.model.config) },
+      { prefix: blockHook(layer, ""), names: blockHookNames(this.run.model.config, layer) },
       {
         starts: this.starts,
         slice: (affine, name) => sliceAffine(affine, name, this.chunk, { starts: this.starts }),

@@ -6,6 +6,7 @@ import { CACHE_KINDS, type CacheKind } from "../../common/words.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
+import { requireAttention } from "../transformer/mixers/index.ts";
 import { type CacheForm, describeForm, FormCodings } from "./forms/form.ts";
 import type { SampledPage } from "./forms/kvquant.ts";
 import { HeadCache, type HeldBytes, type WholePage } from "./head-cache.ts";
@@ -91,6 +92,7 @@ export class KvCache {
 
   constructor(config: ModelConfig, options: KvCacheOptions = {}) {
     checkOptions("a KvCache", options, OPTIONS);
+    requireAttention(config, "a cache of keys and values");
     checkWindows(options.windows, config);
     this.#config = config;
     this.#options = options;

@@ -61,12 +61,16 @@ export class ChunkPages {
   }
 }
 
-/** Places as the kernels take them, and the layer that is meant. */
-export interface PlaceTensors {
+/** Places of all layers as the kernels take them. */
+export interface PlaceTables {
   positions: Tensor;
   lists: Tensor;
   spans: Tensor;
   slots: Tensor;
+}
+
+/** The same, and the layer that is meant. */
+export interface PlaceTensors extends PlaceTables {
   layer: Tensor;
 }
 
@@ -89,8 +93,8 @@ export class Places {
   readonly slots: Table;
   /** The same after the attention; undefined where all is written before it. */
   readonly late: Table | undefined;
-  /** Each layer's number. */
-  readonly #layers: Table[] = [];
+  /** Numbers of layers, by themselves and in lists. */
+  readonly #layers = new Map<string, Table>();
 
   /** @param cache whose pages are prepared for these tokens */
   constructor(cache: KvCache, tokens: NewTokens, reaches: readonly LayerReach[], pages: ChunkPages) {
@@ -162,18 +166,28 @@ export class Places {
 
   /** The tables for the kernels, and the number of a layer of the forward in them. */
   tensors(layer: number): PlaceTensors {
-    this.#layers[layer] ??= new Table(Int32Array.of(layer), []);
-    return {
-      positions: this.positions.tensor,
-      lists: this.lists.tensor,
-      spans: this.spans.tensor,
-      slots: this.slots.tensor,
-      layer: this.#layers[layer].tensor,
-    };
+    return { ...this.tables, layer: this.#numbered(`${layer}`, () => new Table(Int32Array.of(layer), [])) };
+  }
+
+  /** The tables for the kernels. */
+  get tables(): PlaceTables {
+    const { positions, lists, spans, slots } = this;
+    return { positions: positions.tensor, lists: lists.tensor, spans: spans.tensor, slots: slots.tensor };
+  }
+
+  /** Numbers of layers of the forward in the tables, int32 [layers]. */
+  layersOf(layers: readonly number[]): Tensor {
+    return this.#numbered(`[${layers}]`, () => new Table(Int32Array.from(layers), [layers.length]));
+  }
+
+  #numbered(key: string, make: () => Table): Tensor {
+    const table = this.#layers.get(key) ?? make();
+    this.#layers.set(key, table);
+    return table.tensor;
   }
 
   dispose(): void {
-    for (const table of [...this.#layers, this.positions, this.lists, this.spans, this.slots, this.late])
+    for (const table of [...this.#layers.values(), this.positions, this.lists, this.spans, this.slots, this.late])
       table?.dispose();
   }
 }

@@ -32,9 +32,10 @@ export function forward(model: Model, input: ForwardInput, options: ForwardOptio
   try {
     const { resid, logits } = tf.tidy(() => {
       let streams = plan.chunks.map((chunk) => embed(pass, chunk));
-      for (let layer = plan.startLayer; layer < plan.stopLayer; layer++) {
-        options.onLayer?.(layer);
-        streams = new LayerPass(pass, layer).run(streams);
+      for (let layer = plan.startLayer; layer < plan.stopLayer; ) {
+        const blocks = new LayerPass(pass, layer);
+        for (const end = layer + blocks.count; layer < end; layer++) options.onLayer?.(layer);
+        streams = blocks.run(streams);
       }
       const resid = joinChunks(
         streams.map(({ x }) => x),

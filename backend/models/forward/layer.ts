@@ -1,9 +1,12 @@
 import type { Tensor } from "@tensorflow/tfjs";
+import type { RotationTables } from "../../kernels/blocks.ts";
 import { hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { attendCached, patternByHead } from "../cache/attend-cached.ts";
 import type { CachedLayer } from "../cache/cached-layer.ts";
+import type { Places } from "../cache/places.ts";
 import { type Projections, PromptAttention } from "../cache/prompt-attention.ts";
+import type { AttentionReader } from "../cache/reader.ts";
 import { localWindow } from "../config.ts";
 import { attendPrefill, joinReduced } from "../transformer/attention.ts";
 import {
@@ -16,9 +19,12 @@ import {
 } from "../transformer/block.ts";
 import type { Hook } from "../transformer/hook.ts";
 import { blockHook, blockHookNames } from "../transformer/hook-points.ts";
+import { recurrenceOf } from "../transformer/mixers/index.ts";
+import type { RecurrentMixer } from "../transformer/mixers/mixer.ts";
+import { RECURRENT_NAMES, recur } from "../transformer/mixers/recur.ts";
 import type { BlockWeights } from "../weights/block-parts.ts";
 import { type Flat, flattenStages, widenBlock } from "../weights/weights.ts";
-import { kernelBlock } from "./kernel-block.ts";
+import { kernelBlocks, takesWeights } from "./kernel-blocks.ts";
 import type { ForwardPass, Stream } from "./pass.ts";
 import type { Chunk } from "./plan.ts";
 import type { StagePoints } from "./requests.ts";
@@ -29,19 +35,22 @@ const FEW = 32;
 /** A block's results for a chunk: the stream behind it, and what the reductions gave. */
 type BlockResult = Pick<Stream, "x"> & { reduced: Tensor[] };
 
-/** One layer of a forward: its block over all chunks. */
+/** One layer of a forward, or several that one kernel takes together: their blocks over all chunks. */
 export class LayerPass {
   readonly #pass: ForwardPass;
   readonly #layer: number;
+  /** Layers from this one on that go together. */
+  readonly count: number;
   /** False where a survey has found that all is read. */
   #reads = true;
 
   constructor(pass: ForwardPass, layer: number) {
     this.#pass = pass;
     this.#layer = layer;
+    this.count = this.#togetherFrom(layer);
   }
 
-  /** Runs the block on every chunk; frees the streams before it. */
+  /** Runs the blocks on every chunk; frees the streams before them. */
   run(streams: readonly Stream[]): Stream[] {
     const { model, plan, requests, reductions } = this.#pass;
     const narrow = model.weights.blocks[this.#layer]!;
@@ -61,8 +70,9 @@ export class LayerPass {
 
   /** The block on every chunk; frees the streams before it. */
   #blocks(streams: readonly Stream[], weights: SplitWeights): BlockResult[] {
-    const { plan, reader } = this.#pass;
-    if (plan.cache && plan.rows === 1 && reader?.survey && this.#reaches) return this.#surveyed(streams, weights);
+    const { plan } = this.#pass;
+    const reader = this.#readerOf(this.#layer);
+    if (plan.rows === 1 && reader?.survey) return this.#surveyed(streams, weights);
     return streams.map((stream, c) => {
       const result = tf.tidy(() => this.#block(stream, plan.chunks[c]!, weights));
       stream.x.dispose();
@@ -72,6 +82,11 @@ export class LayerPass {
 
   #block(stream: Stream, chunk: Chunk, weights: SplitWeights): BlockResult {
     const x = this.#start(stream.x, chunk);
+    const recurrence = recurrenceOf(this.#pass.model.config, this.#layer);
+    if (recurrence) {
+      const z = this.#recur(x, recurrence, chunk, weights.input);
+      return { x: this.#output(x, z, chunk, weights.output), reduced: [] };
+    }
     const whole = this.#whole({ ...stream, x }, chunk);
     if (whole) return { x: whole, reduced: [] };
     return this.#behind(x, this.#project({ ...stream, x }, chunk, weights.input), chunk, weights);
@@ -108,14 +123,27 @@ export class LayerPass {
     });
   }
 
-  /** True where the reader chooses in this layer, as far as is known. */
-  get #reaches(): boolean {
-    return this.#reads && this.#pass.reader?.reaches(this.#layer) === true;
+  /** The reader, where it chooses in a layer as far as is known. */
+  #readerOf(layer: number): AttentionReader | undefined {
+    const { plan, reader } = this.#pass;
+    const read = layer !== this.#layer || this.#reads;
+    return plan.cache && read && reader?.reaches(layer) ? reader : undefined;
   }
 
-  #points(names: readonly string[]): StagePoints {
-    const own = blockHookNames(this.#pass.model.config);
-    return { prefix: blockHook(this.#layer, ""), names: names.filter((name) => own.includes(name)) };
+  #placesOf(chunk: Chunk): Places {
+    const { plan } = this.#pass;
+    return plan.places[plan.chunks.indexOf(chunk)]!;
+  }
+
+  /** A layer's number among those of the places. */
+  #indexOf(layer: number): number {
+    const { plan } = this.#pass;
+    return plan.indices[layer - plan.startLayer]!;
+  }
+
+  #points(names: readonly string[], layer = this.#layer): StagePoints {
+    const own = blockHookNames(this.#pass.model.config, layer);
+    return { prefix: blockHook(layer, ""), names: names.filter((name) => own.includes(name)) };
   }
 
   /** The stream behind the block's first hook point. */
@@ -127,23 +155,68 @@ export class LayerPass {
     return start;
   }
 
-  /** The stream behind the block by one kernel: of a few tokens over a cache, where at most the pattern is looked at in between. */
+  /** Layers from one on whose blocks one kernel takes together: with requests of one kind, and none at the streams between them. */
+  #togetherFrom(first: number): number {
+    const { plan, requests } = this.#pass;
+    const [chunk] = plan.chunks;
+    const look = plan.chunks.length === 1 ? this.#wholly(first, chunk!) : undefined;
+    let next = first + 1;
+    while (look && next < plan.stopLayer && !requests.looksBefore(next) && this.#wholly(next, chunk!) === look) next++;
+    return next - first;
+  }
+
+  /** The look at a block's attention by which it goes through the kernel; undefined where the plain path has to serve. */
+  #wholly(layer: number, chunk: Chunk): "nothing" | "pattern" | undefined {
+    const { model, plan, requests } = this.#pass;
+    const cache = plan.cache ?? plan.scratch;
+    if (plan.rows * chunk.tokens > FEW || !cache?.storage.attend || requests.plain) return undefined;
+    if (requests.reductions.length > 0 || this.#placesOf(chunk).late || this.#readerOf(layer)) return undefined;
+    const look = requests.looksInto(layer);
+    const takes = look !== "anything" && takesWeights(model.weights.blocks[layer]!, model.config);
+    return takes ? look : undefined;
+  }
+
+  /** The stream behind the blocks by one kernel: of a few tokens over a cache, where at most the patterns are looked at in between. */
   #whole(stream: Stream, chunk: Chunk): Tensor | undefined {
-    const { model, plan, requests, precision: activations } = this.#pass;
-    const cached = plan.rows * chunk.tokens <= FEW ? this.#cached(chunk) : undefined;
-    const inside = requests.looksInto(this.#layer);
-    const untouched = requests.reductions.length === 0 && inside !== "anything" && !cached?.reader;
-    if (!cached?.cache.storage.attend || cached.places.late || !untouched || requests.plain) return undefined;
-    const block = kernelBlock(model.weights.blocks[this.#layer]!, model.config);
-    const [cos, sin] = this.#rotation(stream, this.#layer);
-    const rotation = cos && sin ? { cos, sin } : undefined;
-    const call = { x: stream.x, rotation, ...cached.places.tensors(cached.index), activations };
-    if (!block || inside === "nothing") return block?.run(call);
-    const { x, pattern } = block.runWithPattern(call);
-    const { hook, collect } = this.#pass.hookAt(this.#points(ATTENTION_NAMES), chunk);
-    hook("attn.hook_pattern", patternByHead(pattern, plan.rows));
-    collect();
+    const { model, plan, precision: activations } = this.#pass;
+    const look = this.#wholly(this.#layer, chunk);
+    if (!look) return undefined;
+    const layers = Array.from({ length: this.count }, (_, i) => this.#layer + i);
+    const blocks = kernelBlocks(
+      model.weights.blocks.slice(this.#layer, this.#layer + this.count),
+      model.config,
+      this.#layer,
+    )!;
+    const places = this.#placesOf(chunk);
+    const [rotation, localRotation] = [stream.rotation.global, stream.rotation.local].map(tablesOf);
+    const call = {
+      ...{ x: stream.x, rotation, localRotation, activations },
+      ...places.tables,
+      layers: places.layersOf(layers.map((layer) => this.#indexOf(layer))),
+    };
+    if (look === "nothing") return blocks.run(call);
+    const { x, patterns } = blocks.runWithPatterns(call);
+    patterns.forEach((pattern, i) => {
+      const { hook, collect } = this.#pass.hookAt(this.#points(ATTENTION_NAMES, layers[i]), chunk);
+      hook("attn.hook_pattern", patternByHead(pattern, plan.rows));
+      collect();
+    });
     return x;
+  }
+
+  /** z [rows * tokens, heads * d_head] of a recurrent layer. */
+  #recur(x: Tensor, mixer: RecurrentMixer, chunk: Chunk, weights: Flat<BlockWeights>): Tensor {
+    const { model, plan } = this.#pass;
+    const { config } = model;
+    const rows = { rows: plan.rows, positions: chunk.tokens };
+    const stage = {
+      key: `recurrence|${mixer.name}|${model.key}`,
+      tensors: [x],
+      weights,
+      xla: hasNative(),
+      body: ([x]: Tensor[], weights: BlockWeights, hook: Hook) => [recur(x!, mixer, { weights, config, hook }, rows)],
+    };
+    return this.#pass.stage(stage, chunk, this.#points(RECURRENT_NAMES))[0]!;
   }
 
   /** Queries, keys and values. */
@@ -184,18 +257,17 @@ export class LayerPass {
 
   /** The layer's part of the cache, or of the buffers that long inputs pass through. */
   #cached(chunk: Chunk): CachedLayer | undefined {
-    const { model, plan, requests, reader } = this.#pass;
+    const { model, plan, requests } = this.#pass;
     const cache = plan.cache ?? plan.scratch;
-    const index = plan.indices[this.#layer - plan.startLayer]!;
     return (
       cache && {
         cache,
-        index,
-        places: plan.places[plan.chunks.indexOf(chunk)]!,
+        index: this.#indexOf(this.#layer),
+        places: this.#placesOf(chunk),
         config: model.config,
         extra: model.weights.blocks[this.#layer],
         reductions: requests.reductions,
-        reader: plan.cache && this.#reaches ? reader : undefined,
+        reader: this.#readerOf(this.#layer),
       }
     );
   }
@@ -250,6 +322,10 @@ export class LayerPass {
     };
     return this.#pass.stage(stage, chunk, this.#points(OUTPUT_NAMES))[0]!;
   }
+}
+
+function tablesOf([cos, sin]: Tensor[]): RotationTables | undefined {
+  return cos && sin ? { cos, sin } : undefined;
 }
 
 /** Queries, keys and values. @param rotation cosines and sines, or none */

@@ -17,6 +17,7 @@ import { localWindow, type ModelConfig } from "../config.ts";
 import type { Model } from "../model.ts";
 import { checkFits, checkRows } from "../tokens.ts";
 import { requireSoftmax } from "../transformer/kernels/index.ts";
+import { requireAttention } from "../transformer/mixers/index.ts";
 import type { ForwardInput, ForwardOptions } from "./types.ts";
 
 /** A stretch of positions that goes through a layer together: `real` tokens from `first` on, padded to `tokens`. */
@@ -93,18 +94,20 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   checkWindows(input.windows, config);
   const end = places ? Math.max(...cache!.lengths) : Math.max(...starts) + total;
   checkFits(end, cache ? "the input with what is cached" : "the input", config);
-  const long = total > CHUNK;
+  // A state is computed over all positions together.
+  const most = config.mixer ? total : CHUNK;
+  const long = total > most;
   if (long && input.keyMask)
     throw new HeadscopeError("unsupported", `a key mask can't be given with ${total} tokens`, {
       remedy: `shorten the input to ${CHUNK} tokens, or pad on the right without a mask`,
     });
-  const chunks = Array.from({ length: Math.ceil(total / CHUNK) }, (_, c) => {
-    const real = Math.min(CHUNK, total - c * CHUNK);
-    return { first: c * CHUNK, real, tokens: padded(real) };
+  const chunks = Array.from({ length: Math.ceil(total / most) }, (_, c) => {
+    const real = Math.min(most, total - c * most);
+    return { first: c * most, real, tokens: padded(real) };
   });
   if (!places) cache?.reserve(lengths);
   const scratch =
-    !cache && (long || attendsInPages({ config, rows, total }, input))
+    !cache && !config.mixer && (long || attendsInPages({ config, rows, total }, input))
       ? new KvCache(config, { rows, capacity: total, layers: 1 })
       : undefined;
   const plan = { rows, total, lengths, chunks, starts, startLayer, stopLayer, cache, scratch };
@@ -196,8 +199,12 @@ export function checkForward({ config, changes }: Model, input: ForwardInput, op
     throw new HeadscopeError("usage", `a forward can't run from layer ${startLayer} to layer ${stopLayer}`, {
       remedy: `give layers from 0 to ${config.n_layers}, the first not behind the last`,
     });
-  if (options.reader) requireSoftmax(config, "a policy that chooses what is read");
   const { hooks = [], reductions = [], interventions } = options;
+  const layers = Array.from({ length: stopLayer - startLayer }, (_, i) => startLayer + i);
+  if (reductions.length > 0) requireAttention(config, "a pattern", layers);
+  if (input.keyMask) requireAttention(config, "a mask of keys", layers);
+  if (input.windows) requireAttention(config, "a window of keys", layers);
+  if (options.reader) requireSoftmax(config, "a policy that chooses what is read");
   if (input.places && hooks.length + reductions.length + (interventions?.size ?? 0) + (changes?.size ?? 0) > 0)
     throw new HeadscopeError(
       "usage",

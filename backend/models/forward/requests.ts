@@ -88,6 +88,11 @@ export class HookRequests {
     return this.#touched.has(blockHook(layer, ""));
   }
 
+  /** True where the stream before a layer is looked at. */
+  looksBefore(layer: number): boolean {
+    return this.#wanted.has(blockHook(layer, "hook_resid_pre"));
+  }
+
   /** The requests in a layer, beside looks at the stream before it, which stands between blocks anyway. */
   looksInto(layer: number): "nothing" | "pattern" | "anything" {
     const prefix = blockHook(layer, "");

@@ -1,18 +1,22 @@
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
-import { configOf, type ModelConfig } from "../config.ts";
+import { configOf, keyWidth, type ModelConfig, mixerOf } from "../config.ts";
 import { ATTENTION_NAMES, INPUT_NAMES, OUTPUT_NAMES } from "./block.ts";
+import { recurrenceOf, requireAttention } from "./mixers/index.ts";
+import { RECURRENT_NAMES } from "./mixers/recur.ts";
 
-const blockNames = new WeakMap<ModelConfig, readonly string[]>();
+const blockNames = new WeakMap<ModelConfig, Map<string, readonly string[]>>();
 const modelNames = new WeakMap<ModelConfig, ReadonlySet<string>>();
 
-/** Hook names of one block that a model of this config has, without the `blocks.{l}.` in front. */
-export function blockHookNames(config: ModelConfig): readonly string[] {
-  const names = blockNames.get(config) ?? listBlockHooks(config);
-  blockNames.set(config, names);
+/** Hook names of one block of a model of this config, without the `blocks.{l}.` in front. */
+export function blockHookNames(config: ModelConfig, layer: number): readonly string[] {
+  const mixer = mixerOf(config, layer);
+  const byMixer = blockNames.get(config) ?? new Map<string, readonly string[]>();
+  const names = byMixer.get(mixer) ?? listBlockHooks(config, layer);
+  blockNames.set(config, byMixer.set(mixer, names));
   return names;
 }
 
-function listBlockHooks(config: ModelConfig): string[] {
+function listBlockHooks(config: ModelConfig, layer: number): string[] {
   const grouped = config.n_key_value_heads !== config.n_heads;
   const placement = config.normalization_type === null ? "none" : (config.norm_placement ?? "pre");
   const absent = (name: string): boolean =>
@@ -25,14 +29,16 @@ function listBlockHooks(config: ModelConfig): string[] {
     (!config.gated_mlp && name === "mlp.hook_pre_linear") ||
     // One copy of the stream a query head can't feed fewer key heads.
     (grouped && name === "hook_attn_in");
-  return ["hook_resid_pre", ...INPUT_NAMES, ...ATTENTION_NAMES, ...OUTPUT_NAMES].filter((name) => !absent(name));
+  const before = recurrenceOf(config, layer) ? RECURRENT_NAMES : [...INPUT_NAMES, ...ATTENTION_NAMES];
+  return ["hook_resid_pre", ...before, ...OUTPUT_NAMES].filter((name) => !absent(name));
 }
 
 /** All hook names of a model, as TransformerLens has them. @param model or its config */
 export function hookNames(model: ModelConfig | { readonly config: ModelConfig }): string[] {
   const config = configOf(model);
-  const block = blockHookNames(config);
-  const blocks = Array.from({ length: config.n_layers }, (_, l) => block.map((name) => `blocks.${l}.${name}`)).flat();
+  const blocks = Array.from({ length: config.n_layers }, (_, l) =>
+    blockHookNames(config, l).map((name) => `blocks.${l}.${name}`),
+  ).flat();
   const position = config.positional_embedding_type === "standard" ? ["hook_pos_embed"] : [];
   const last =
     config.final_norm && config.normalization_type !== null ? ["ln_final.hook_scale", "ln_final.hook_normalized"] : [];
@@ -50,8 +56,11 @@ export function activationWidth(config: ModelConfig, name: string): number[] {
   const short = name.replace(/^blocks\.\d+\./, "");
   if (/hook_(pattern|attn_scores)$/.test(short)) return [H];
   if (/hook_scale$/.test(short)) return [1];
-  if (/^attn\.hook_(q|rot_q|z)$/.test(short)) return [H, d_head];
-  if (/^attn\.hook_(k|v|rot_k)$/.test(short)) return [G, d_head];
+  const keys = keyWidth(config, Number(/^blocks\.(\d+)\./.exec(name)?.[1] ?? 0));
+  if (short === "attn.hook_z") return [H, d_head];
+  if (/^attn\.hook_(q|rot_q)$/.test(short)) return [H, keys];
+  if (short === "attn.hook_v") return [G, d_head];
+  if (/^attn\.hook_(k|rot_k)$/.test(short)) return [G, keys];
   if (/^hook_(attn_in|q_input)$/.test(short) || short === "attn.hook_result") return [H, d_model];
   if (/^hook_[kv]_input$/.test(short)) return [G, d_model];
   return /^mlp\./.test(short) ? [d_mlp] : [d_model];
@@ -73,6 +82,8 @@ export function checkHookName(config: ModelConfig, name: string): void {
       remedy: "choose a layer among them",
     });
   }
+  if (block && [...INPUT_NAMES, ...ATTENTION_NAMES].some((each) => name === blockHook(Number(block[1]), each)))
+    requireAttention(config, name, [Number(block[1])]);
   if (/^blocks\.\d+\.hook_attn_in$/.test(name) && config.n_key_value_heads !== config.n_heads)
     throw new HeadscopeError(
       "unsupported",

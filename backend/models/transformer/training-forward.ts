@@ -7,6 +7,7 @@ import { flattenEnd, type Weights } from "../weights/weights.ts";
 import { attend } from "./attention.ts";
 import { type Block, blockOutput, normalise, normaliseHeads, type Rotation, rotate, unembed } from "./block.ts";
 import { UNHOOKED } from "./hook.ts";
+import { recurrenceOf } from "./mixers/index.ts";
 import { type BlockTokens, wholeBlock } from "./whole-block.ts";
 
 /** Input of a training forward. */
@@ -47,29 +48,31 @@ export function trainingForward(config: ModelConfig, weights: Weights, input: Tr
     const last = input.scored === "last" && l === weights.blocks.length - 1;
     const local = localWindow(config, l);
     const turn = local === undefined ? rotation : rotationLocal;
-    x = (last ? lastBlock : wholeBlock)(x, turn, block, { rows, positions: T, local });
+    const recurrence = recurrenceOf(config, l);
+    const tokens = { rows, positions: T, local, recurrence };
+    if (!last) x = wholeBlock(x, turn, block, tokens);
+    else if (recurrence) x = lastOf(wholeBlock(x, turn, block, tokens), tokens);
+    else x = lastBlock(x, turn, block, tokens);
   });
   const end = flattenEnd(weights);
   return unembed(x, end.over(end.handles), config, UNHOOKED);
+}
+
+/** The last position of each row. @param t [rows * positions, ...] @returns [rows, ...] */
+function lastOf(t: Tensor, { rows, positions: T }: BlockTokens): Tensor {
+  const rest = t.shape.slice(1);
+  const all = tf.reshape(t, [rows, T, ...rest]);
+  return tf.reshape(tf.slice(all, [0, T - 1, ...rest.map(() => 0)], [rows, 1, ...rest]), [rows, ...rest]);
 }
 
 /**
  * The last block where only the last position's output is wanted: keys and values of all positions, all else of the last.
  * @param x [rows * positions, d_model] @returns [rows, d_model]
  */
-function lastBlock(
-  x: Tensor,
-  rotation: Rotation | undefined,
-  block: Block,
-  { rows, positions: T, local }: BlockTokens,
-): Tensor {
+function lastBlock(x: Tensor, rotation: Rotation | undefined, block: Block, tokens: BlockTokens): Tensor {
+  const { rows, positions: T, local } = tokens;
   const { weights, config, hook } = block;
   const { n_heads: H, n_key_value_heads: G, d_head: D, d_model } = config;
-  const lastOf = (t: Tensor): Tensor => {
-    const rest = t.shape.slice(1);
-    const all = tf.reshape(t, [rows, T, ...rest]);
-    return tf.reshape(tf.slice(all, [0, T - 1, ...rest.map(() => 0)], [rows, 1, ...rest]), [rows, ...rest]);
-  };
   const normed = normalise(x, weights.ln1, "ln1", block);
   const project = (source: Tensor, first: number, heads: number): Tensor => {
     const weight = tf.slice(weights.qkv.widen(), [first * D, 0], [heads * D, d_model]);
@@ -78,10 +81,10 @@ function lastBlock(
     return tf.reshape(biased, [-1, heads, D]);
   };
   const turn = (t: Tensor, by: Rotation | undefined): Tensor => (by ? rotate(t, by, config) : t);
-  const own = rotation && { cos: lastOf(rotation.cos), sin: lastOf(rotation.sin) };
+  const own = rotation && { cos: lastOf(rotation.cos, tokens), sin: lastOf(rotation.sin, tokens) };
   const keysAndValues = project(normed, H, 2 * G); // [rows * positions, 2 kv heads, d_head]
   const [k, v] = [0, G].map((first) => tf.slice(keysAndValues, [0, first, 0], [rows * T, G, D]));
-  const query = normaliseHeads(project(lastOf(normed), 0, H), weights.qNorm, config);
+  const query = normaliseHeads(project(lastOf(normed, tokens), 0, H), weights.qNorm, config);
   const key = normaliseHeads(k!, weights.kNorm, config);
   const reached = Array.from({ length: T }, (_, t) => (local === undefined || T - 1 - t < local ? 0 : -1e9));
   const inputs = {
@@ -92,5 +95,5 @@ function lastBlock(
     extra: weights,
   };
   const { z } = attend(inputs, config, hook);
-  return blockOutput(lastOf(x), tf.reshape(z, [rows, H * D]), block);
+  return blockOutput(lastOf(x, tokens), tf.reshape(z, [rows, H * D]), block);
 }

@@ -2,12 +2,16 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
 import { attendPrefill, type PrefillInputs } from "./attention.ts";
 import { attentionInput, type Block, blockOutput, type Rotation } from "./block.ts";
+import type { RecurrentMixer } from "./mixers/mixer.ts";
+import { recur } from "./mixers/recur.ts";
 
 /** Tokens of several rows that go through a block together, and the keys that their queries reach. */
 export interface BlockTokens extends Pick<PrefillInputs, "keyMask" | "windows" | "local"> {
   rows: number;
   /** Of a row. */
   positions: number;
+  /** The layer's recurrence, where it has one in attention's place. */
+  recurrence?: RecurrentMixer | undefined;
 }
 
 /**
@@ -17,7 +21,8 @@ export interface BlockTokens extends Pick<PrefillInputs, "keyMask" | "windows" |
 export function wholeBlock(x: Tensor, rotation: Rotation | undefined, block: Block, tokens: BlockTokens): Tensor {
   const { config, hook } = block;
   const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
-  const { rows, positions: T, ...reach } = tokens;
+  const { rows, positions: T, recurrence, ...reach } = tokens;
+  if (recurrence) return blockOutput(x, recur(x, recurrence, block, tokens), block);
   const [q, k, v] = attentionInput(x, rotation, block);
   const prefill = {
     q: tf.reshape(q, [rows, T, H, D]),

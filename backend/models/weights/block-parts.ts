@@ -1,7 +1,9 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import type { ModelConfig } from "../config.ts";
+import { keyWidth, type ModelConfig, mixerOf } from "../config.ts";
 import { kernelOf } from "../transformer/kernels/index.ts";
 import type { ExtraWeights } from "../transformer/kernels/kernel.ts";
+import { recurrenceOf } from "../transformer/mixers/index.ts";
+import type { GateWeights } from "../transformer/mixers/mixer.ts";
 import type { Matrix } from "./matrix.ts";
 
 /** Scale and, for layer norm, offset of a normalisation: [d_model] each. */
@@ -21,10 +23,10 @@ export interface WeightPart {
    * scale is the factor of a norm that has nothing else.
    */
   readonly kind: "matrix" | "bias" | "norm" | "scale" | "vector";
-  /** @param index of the readout layer, for its weights */
+  /** @param index of the layer or the readout layer, for their weights */
   shape(config: ModelConfig, index: number): readonly number[];
   /** Tells whether a model that is made here has it. One from a checkpoint has the biases that its file holds. */
-  has(config: ModelConfig): boolean;
+  has(config: ModelConfig, index: number): boolean;
   /** Value of a vector in which training begins, default 0. */
   readonly initial?: number;
 }
@@ -41,10 +43,14 @@ const norms = ({ normalization_type, norm_placement = "pre" }: ModelConfig, plac
   normalization_type !== null && (norm_placement === place || norm_placement === "both");
 const hasMlp = ({ attn_only }: ModelConfig): boolean => !attn_only;
 const hasMlpBias = ({ attn_only, gated_mlp }: ModelConfig): boolean => !attn_only && !gated_mlp;
-const hasHeadNorms = ({ qk_norm }: ModelConfig): boolean => qk_norm !== undefined;
+const hasAttention = (c: ModelConfig, layer: number): boolean => mixerOf(c, layer) === "attention";
+const hasHeadNorms = (c: ModelConfig, layer: number): boolean => c.qk_norm !== undefined && hasAttention(c, layer);
 const model = ({ d_model }: ModelConfig): number[] => [d_model];
 /** Queries, then keys, then values, each a head after the other. */
-const projected = ({ n_heads: H, n_key_value_heads: G, d_head: D }: ModelConfig): number => (H + 2 * G) * D;
+function projected(config: ModelConfig, layer: number): number {
+  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
+  return (H + G) * keyWidth(config, layer) + G * D;
+}
 /** The gate's rows, then the linear ones; without gate the linear ones alone. */
 const hidden = ({ gated_mlp, d_mlp }: ModelConfig): number => (gated_mlp ? 2 : 1) * d_mlp;
 /** Of each head, or of all heads as one vector. */
@@ -52,14 +58,27 @@ const heads = (c: ModelConfig, count: number): number[] => [c.qk_norm === "all" 
 
 const hasExtra =
   (part: keyof ExtraWeights) =>
-  (c: ModelConfig): boolean =>
-    kernelOf(c).extra?.includes(part) === true;
+  (c: ModelConfig, layer: number): boolean =>
+    hasAttention(c, layer) && kernelOf(c).extra?.includes(part) === true;
+const isRecurrent = (c: ModelConfig, layer: number): boolean => !hasAttention(c, layer);
+const hasGate =
+  (part: Exclude<keyof GateWeights, "decay">) =>
+  (c: ModelConfig, layer: number): boolean =>
+    recurrenceOf(c, layer)?.gateWeights.includes(part) === true;
+/** Positions that a recurrent layer's short convolution reaches, a token's own included (Mamba's d_conv). */
+const CONVOLUTION = 4;
+/** The step with which a selective layer begins: softplus(-4) = 0.018. */
+const FIRST_STEP = -4;
 const byKvHead = (c: ModelConfig): number[] => [c.n_key_value_heads, c.d_head];
 
 const ROWS = [
   { field: "ln1", part: "ln1", kind: "norm", stage: "input", shape: model, has: (c) => norms(c, "pre") },
-  { field: "qkv", part: "attn.qkv", kind: "matrix", stage: "input", shape: (c) => [projected(c), c.d_model], has: () => true, always: true },
-  { field: "qkvBias", part: "attn.qkv_bias", kind: "bias", stage: "input", shape: (c) => [projected(c)], has: () => false },
+  { field: "qkv", part: "attn.qkv", kind: "matrix", stage: "input", shape: (c, l) => [projected(c, l), c.d_model], has: () => true, always: true },
+  { field: "qkvBias", part: "attn.qkv_bias", kind: "bias", stage: "input", shape: (c, l) => [projected(c, l)], has: () => false },
+  { field: "convolution", part: "attn.convolution", kind: "vector", stage: "input", shape: (c, l) => [CONVOLUTION, projected(c, l)], has: isRecurrent },
+  { field: "step", part: "attn.step", kind: "matrix", stage: "input", shape: (c) => [c.n_heads, c.d_model], has: hasGate("step") },
+  { field: "stepBias", part: "attn.step_bias", kind: "vector", stage: "input", shape: (c) => [c.n_heads], has: hasGate("stepBias"), initial: FIRST_STEP },
+  { field: "decay", part: "attn.decay", kind: "vector", stage: "input", shape: (c) => [c.n_heads], has: isRecurrent },
   { field: "qNorm", part: "attn.q_norm.w", kind: "scale", stage: "input", shape: (c) => heads(c, c.n_heads), has: hasHeadNorms },
   { field: "kNorm", part: "attn.k_norm.w", kind: "scale", stage: "input", shape: (c) => heads(c, c.n_key_value_heads), has: hasHeadNorms },
   { field: "keyBias", part: "attn.key_bias", kind: "vector", stage: "attention", shape: byKvHead, has: hasExtra("keyBias") },

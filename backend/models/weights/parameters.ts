@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { unknownName } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
-import { configOf, type ModelConfig } from "../config.ts";
+import { configOf, keyWidth, type ModelConfig } from "../config.ts";
 import { partTensors, type Slot, slotsOf, type Weights } from "./weights.ts";
 
 /** Rows of a part, from `first` (default 0) on, laid out along `axes` and turned into `order`. */
@@ -17,7 +17,7 @@ interface Slice {
   readonly name: string;
   readonly part: string;
   /** Default the whole part as it is. */
-  cut?(config: ModelConfig, shape: readonly number[]): Cut | undefined;
+  cut?(config: ModelConfig, shape: readonly number[], layer: number): Cut | undefined;
   /** Tells whether TransformerLens has it; default where the model has the part. */
   has?(config: ModelConfig): boolean;
 }
@@ -25,16 +25,24 @@ interface Slice {
 const always = (): boolean => true;
 const hasMlp = ({ attn_only }: ModelConfig): boolean => !attn_only;
 const inOut = (_: ModelConfig, axes: readonly number[]): Cut => ({ axes, order: [1, 0] });
-const queries = (c: ModelConfig) => ({ first: 0, axes: [c.n_heads, c.d_head] });
-const keys = (c: ModelConfig) => ({ first: c.n_heads * c.d_head, axes: [c.n_key_value_heads, c.d_head] });
-const values = (c: ModelConfig) => ({ ...keys(c), first: (c.n_heads + c.n_key_value_heads) * c.d_head });
+/** Rows of a layer's projection. */
+type Rows = (config: ModelConfig, layer: number) => Cut;
+const queries = (c: ModelConfig, layer: number) => ({ first: 0, axes: [c.n_heads, keyWidth(c, layer)] });
+const keys = (c: ModelConfig, layer: number) => ({
+  first: c.n_heads * keyWidth(c, layer),
+  axes: [c.n_key_value_heads, keyWidth(c, layer)],
+});
+const values = (c: ModelConfig, layer: number) => ({
+  first: (c.n_heads + c.n_key_value_heads) * keyWidth(c, layer),
+  axes: [c.n_key_value_heads, c.d_head],
+});
 const gate = (c: ModelConfig) => ({ first: 0, axes: [c.d_mlp] });
 const linear = (c: ModelConfig) => ({ first: c.gated_mlp ? c.d_mlp : 0, axes: [c.d_mlp] });
 /** Columns [d_model] of rows, turned to the front of their innermost axis: [heads, d_model, d_head], [d_model, d_mlp]. */
 const fromModel =
-  (rows: (c: ModelConfig) => Cut) =>
-  (c: ModelConfig): Cut => {
-    const { first, axes } = rows(c);
+  (rows: Rows) =>
+  (c: ModelConfig, _: readonly number[], layer: number): Cut => {
+    const { first, axes } = rows(c, layer);
     return { first, axes: [...axes, c.d_model], order: axes.length === 1 ? [1, 0] : [0, 2, 1] };
   };
 
@@ -47,9 +55,9 @@ const SLICES: readonly Slice[] = [
   { name: "attn.W_K", part: "attn.qkv", cut: fromModel(keys) },
   { name: "attn.W_V", part: "attn.qkv", cut: fromModel(values) },
   { name: "attn.W_O", part: "attn.o", cut: (c) => ({ axes: [c.d_model, c.n_heads, c.d_head], order: [1, 2, 0] }) },
-  { name: "attn.b_Q", part: "attn.qkv_bias", cut: queries, has: always },
-  { name: "attn.b_K", part: "attn.qkv_bias", cut: keys, has: always },
-  { name: "attn.b_V", part: "attn.qkv_bias", cut: values, has: always },
+  { name: "attn.b_Q", part: "attn.qkv_bias", cut: (c, _, l) => queries(c, l), has: always },
+  { name: "attn.b_K", part: "attn.qkv_bias", cut: (c, _, l) => keys(c, l), has: always },
+  { name: "attn.b_V", part: "attn.qkv_bias", cut: (c, _, l) => values(c, l), has: always },
   { name: "attn.b_O", part: "attn.o_bias", has: always },
   { name: "mlp.W_gate", part: "mlp.in", cut: fromModel(gate), has: (c) => hasMlp(c) && c.gated_mlp },
   { name: "mlp.W_in", part: "mlp.in", cut: fromModel(linear) },
@@ -73,7 +81,7 @@ function viewOf(config: ModelConfig): Map<string, { slot: Slot; cut: Cut | undef
     const slices = first && SLICES.filter(({ name }) => moduleOf(name) === moduleOf(first.name));
     for (const { name, part: source, cut, has } of slices ?? [{ name: part, part } as Slice]) {
       const slot = slots.get(prefix + source)!;
-      if (has ? has(config) : slot.has) view.set(prefix + name, { slot, cut: cut?.(config, slot.shape) });
+      if (has ? has(config) : slot.has) view.set(prefix + name, { slot, cut: cut?.(config, slot.shape, slot.index) });
     }
   }
   return view;

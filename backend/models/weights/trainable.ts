@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { Random } from "../../common/random.ts";
-import type { ModelConfig } from "../config.ts";
+import { MIXERS, type MixerName } from "../../common/words.ts";
+import { type ModelConfig, mixerOf } from "../config.ts";
 import { Matrix } from "./matrix.ts";
 import { type Slot, slotsOf, type Weights, weightsOf } from "./weights.ts";
 
@@ -40,11 +41,14 @@ export function parameterCount(places: readonly ParameterPlace[]): number {
 
 /** `parameterCount` of a config's layout, which is not made: a config can be asked for its size before it is believed. */
 export function parametersOf(config: ModelConfig): number {
-  const [none, one] = [0, 1].map((n_layers) => parameterCount(parameterLayout({ ...config, n_layers }))) as [
-    number,
-    number,
-  ];
-  return none + config.n_layers * (one - none);
+  const count = (n_layers: number, mixer: MixerName[]): number =>
+    parameterCount(parameterLayout({ ...config, n_layers, mixer }));
+  const none = count(0, []);
+  const layers = Array.from({ length: config.n_layers }, (_, layer) => mixerOf(config, layer));
+  return MIXERS.reduce(
+    (sum, name) => sum + layers.filter((each) => each === name).length * (count(1, [name]) - none),
+    none,
+  );
 }
 
 /** The values that training begins with [parameters]; the seed alone decides them. */

@@ -61,6 +61,8 @@ export interface Slot extends Required<Pick<WeightPart, "kind" | "initial">> {
   /** The name behind its block's or readout layer's prefix. */
   readonly part: string;
   readonly prefix: string;
+  /** Of its layer or readout layer, else 0. */
+  readonly index: number;
   readonly shape: readonly number[];
   /** As `WeightPart.has`. */
   readonly has: boolean;
@@ -71,7 +73,7 @@ export function slotsOf(config: ModelConfig): Slot[] {
   const { n_layers, readout_hidden = [], normalization_type } = config;
   const group = (parts: readonly WeightPart[], prefix = "", index = 0): Slot[] =>
     parts.flatMap(({ part, kind, initial = kind === "scale" ? 1 : 0, ...row }) => {
-      const slot = { kind, prefix, shape: row.shape(config, index), has: row.has(config), initial };
+      const slot = { kind, prefix, index, shape: row.shape(config, index), has: row.has(config, index), initial };
       if (kind !== "norm") return [{ ...slot, name: prefix + part, part }];
       const [scale, offset] = [`${part}.w`, `${part}.b`];
       return [
@@ -81,7 +83,7 @@ export function slotsOf(config: ModelConfig): Slot[] {
     });
   return [
     ...group(BEFORE_BLOCKS),
-    ...Array.from({ length: n_layers }, (_, layer) => group(BLOCK_PARTS, `blocks.${layer}.`)).flat(),
+    ...Array.from({ length: n_layers }, (_, layer) => group(BLOCK_PARTS, `blocks.${layer}.`, layer)).flat(),
     ...group(AFTER_BLOCKS),
     ...readout_hidden.flatMap((_, i) => group(READOUT, `readout.${i}.`, i)),
     ...group(OUTPUT),

@@ -80,6 +80,13 @@ function checkPruning(model: ChangedModel): void {
       "freeze less",
     );
   if (structure === "heads") {
+    const recurrent = config.mixer?.findIndex((name) => name !== "attention") ?? -1;
+    if (recurrent >= 0)
+      throw refusal(
+        ["prune", "mixer"],
+        `prune=heads takes heads of attention, and layer ${recurrent} has none`,
+        "prune weights, or say mixer=attention",
+      );
     const heads = attentionOf(pruned).length * config.n_heads;
     const gone = Math.round(sparsity * heads);
     if (gone === 0 || gone === heads)

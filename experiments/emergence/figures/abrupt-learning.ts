@@ -1,7 +1,7 @@
 import type { LineFigure } from "../../../backend/common/figures/figure.ts";
 import { counted } from "../../../backend/common/text.ts";
 import type { TrainedRun } from "../../base.ts";
-import { type Curve, levelLine, meanLine, median, rise } from "../../curves.ts";
+import { type Curve, levelLine, meanCaption, meanLine, median, rise } from "../../curves.ts";
 import type { ProgressMeasures } from "../label-attention.ts";
 
 /** The curves by which a seed of the main setting is judged. */
@@ -40,7 +40,7 @@ export function accuracyFigure(
     kind: "lines",
     name: "accuracies",
     title: "Accuracies over training",
-    caption: `Mean of ${counted(runs.length, "seed")}, bands from the lowest to the highest.`,
+    caption: meanCaption(runs.length),
     x: { title: "training step", log: true },
     y: { title: "accuracy", range: [0, 1] },
     lines: [
@@ -67,7 +67,7 @@ export function progressFigure(
     kind: "lines",
     name: "progress-measures",
     title: "Attention that the in-context circuit is made of, before the transition",
-    caption: "On sequences of new classes, at checkpoints. Dashed: what even attention gives.",
+    caption: `On sequences of new classes, at checkpoints. Dashed: what even attention gives. ${meanCaption(seeds.length)}`,
     x: { title: "training step", log: true },
     y: { title: "accuracy or attention", range: [0, 1] },
     lines: [

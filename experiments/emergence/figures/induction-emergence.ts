@@ -1,8 +1,7 @@
 import type { HeatmapFigure, LineFigure } from "../../../backend/common/figures/figure.ts";
 import { headMetricName } from "../../../backend/common/heads/head-metric.ts";
-import { counted } from "../../../backend/common/text.ts";
 import type { TrainedRun } from "../../base.ts";
-import { type Curve, crossing, finalValue, mean, meanLine, median } from "../../curves.ts";
+import { type Curve, crossing, finalValue, mean, meanCaption, meanLine, median } from "../../curves.ts";
 
 /** The curves by which a seed is judged. */
 export interface Emergence {
@@ -36,7 +35,7 @@ export function emergenceFigure(seeds: readonly Emergence[], chance: number): Li
     kind: "lines",
     name: "emergence",
     title: "In-context accuracy and head scores over training",
-    caption: `Mean of ${counted(seeds.length, "seed")}, bands from the lowest to the highest. Marks: median step at which half of the final value is passed.`,
+    caption: `${meanCaption(seeds.length)} Marks: median step at which half of the final value is passed.`,
     x: { title: "training step", log: true },
     y: { title: "accuracy or score", range: [0, 1] },
     lines: [
@@ -97,7 +96,7 @@ export function lossFigure(runs: readonly TrainedRun[], chance: number): LineFig
     kind: "lines",
     name: "loss",
     title: "Loss on the repetition and on the first copy",
-    caption: firstCopyCaption(curves("first-copy.loss"), chance),
+    caption: `${firstCopyCaption(curves("first-copy.loss"), chance)} ${meanCaption(runs.length)}`,
     x: { title: "training step", log: true },
     y: { title: "loss (nats)" },
     lines: [

@@ -1,6 +1,5 @@
 import type { LineFigure } from "../../../backend/common/figures/figure.ts";
-import { counted } from "../../../backend/common/text.ts";
-import { type Curve, levelLine, mean, meanLine } from "../../curves.ts";
+import { type Curve, levelLine, mean, meanCaption, meanLine } from "../../curves.ts";
 import { type Distance, LEAST_SQUARES } from "../learner-distances.ts";
 import type { Decoded, LayerScore, ModelFit } from "../learning-algorithm-claims.ts";
 
@@ -8,8 +7,6 @@ import type { Decoded, LayerScore, ModelFit } from "../learning-algorithm-claims
 type Sweep = readonly (readonly ModelFit[])[];
 
 type Line = LineFigure["lines"][number];
-
-const over = (seeds: number): string => `Mean of ${counted(seeds, "seed")}, bands from the lowest to the highest.`;
 
 /** Error by pairs seen: models of every depth, and the learners on the same prompts. */
 export function errorFigure(depths: Sweep): LineFigure {
@@ -21,7 +18,7 @@ export function errorFigure(depths: Sweep): LineFigure {
     kind: "lines",
     name: "errors",
     title: "Squared error by pairs seen, over the variance of y",
-    caption: `${over(depths.length)} Without noise least squares is the best there is; 1 is the error of predicting 0.`,
+    caption: `${meanCaption(depths.length)} Without noise least squares is the best there is; 1 is the error of predicting 0.`,
     x: { title: "pairs seen", whole: true },
     y: { title: "squared error / variance of y", range: [0, 1.5] },
     lines: [
@@ -58,7 +55,7 @@ export function distanceFigure(along: "depth" | "width", by: keyof Distance, swe
     kind: "lines",
     name: `${along}-${what}`,
     title: `${title} from each learner, by ${along}`,
-    caption: `${over(sweep.length)} ${by === "spd" ? "Chance is the distance of predicting 0 from least squares" : "Chance is that of weights 0 from w itself"}; 0 is the same learner.`,
+    caption: `${meanCaption(sweep.length)} ${by === "spd" ? "Chance is the distance of predicting 0 from least squares" : "Chance is that of weights 0 from w itself"}; 0 is the same learner.`,
     x: { title: along === "depth" ? "layers" : "width of the residual stream", whole: true },
     y: { title: axis },
     lines: [
@@ -100,7 +97,7 @@ export function noiseFigure(noises: Sweep): LineFigure {
     kind: "lines",
     name: "noise",
     title: "Difference of predictions from ridge regression, by its penalty",
-    caption: `${over(noises.length)} At 1 the penalty is σ²/τ², the posterior mean; 0 is the same learner.`,
+    caption: `${meanCaption(noises.length)} At 1 the penalty is σ²/τ², the posterior mean; 0 is the same learner.`,
     x: { title: "λ / (σ²/τ²)", log: true },
     y: { title: DISTANCES.spd.axis },
     lines: [...lines, levelLine("the same (ceiling)", lines[0]!.x, 0)],
@@ -121,7 +118,7 @@ export function decodedFigure(seeds: readonly Decoded[], share: number): LineFig
     kind: "lines",
     name: "probes",
     title: "What can be read linearly from the deepest model, by layer",
-    caption: `Held-out R² at the best of three places: the mean over positions, the last y shown, the last x. ${over(seeds.length)}`,
+    caption: `Held-out R² at the best of three places: the mean over positions, the last y shown, the last x. ${meanCaption(seeds.length)}`,
     x: { title: "layer", whole: true },
     y: { title: "R²", range: [-0.2, 1] },
     lines: [

@@ -11,7 +11,7 @@ import { inspectModel } from "../../../backend/models/load.ts";
 import type { Bench } from "../measure.ts";
 import { ids } from "../runs.ts";
 import { MODEL, type Setting } from "../setting.ts";
-import { quarterMask } from "./decode.ts";
+import { maskOf } from "./decode.ts";
 
 /** New tokens of a run. */
 const NEW = 33;
@@ -110,11 +110,11 @@ async function predictionOf(each: Case, device: Device) {
 async function choiceOf({ under }: Case, config: ModelConfig): Promise<Partial<PolicyChoice>> {
   if (under === undefined) return {};
   if (under !== "quarter") return choosePolicies([under]);
-  return { heads: { mask: quarterMask(config), prefill: "masked", once: false } };
+  return { heads: { mask: maskOf(config, 4), prefill: "masked", once: false } };
 }
 
 /** What a run is under, as `generate` takes it. */
 function howOf({ under }: Case, config: ModelConfig) {
   if (under === undefined) return {};
-  return under === "quarter" ? { mask: quarterMask(config) } : { policies: [under] };
+  return under === "quarter" ? { mask: maskOf(config, 4) } : { policies: [under] };
 }

@@ -22,6 +22,12 @@ const LENGTHS = [256, 2048, 7900] as const;
 /** KIVI as its paper has it, with 4 bits. */
 export const KIVI: CacheForm = { kind: "kivi", bits: 4, group: 32, recent: 128 };
 
+/** Shares of the KV heads that are full, and the shares of time and bytes that they are to cost. */
+export const SHARES = [
+  { name: "a quarter", oneIn: 4, time: 0.5, bytes: 0.3 },
+  { name: "half", oneIn: 2, time: 0.7, bytes: 0.55 },
+] as const;
+
 /** What a token is decoded with. */
 interface Token {
   weights: WeightType;
@@ -31,8 +37,8 @@ interface Token {
   kind?: CacheKind;
   /** Activations in 8 bits, which is what llama.cpp does with a file of narrow weights. */
   rounded?: boolean;
-  /** A quarter of the KV heads is full, the others keep 64 + 256 tokens. */
-  quarter?: boolean;
+  /** One of so many KV heads is full, the others keep 64 + 256 tokens. */
+  oneIn?: number;
   /** Rows of random numbers: of rows that were never written all of the memory is one page of zeros. */
   written?: boolean;
   /** What lies behind the recent tokens is in codes. */
@@ -49,8 +55,7 @@ export function decodeRows(setting: Setting): Bench[] {
   const llamaCpp = (cached: number) => ({
     unit, rival: "llama.cpp built here, f16 cache", theirs: setting.rival(`llama-cpp-decode-${cached}`),
   }); // biome-ignore format: one row
-  const quarter = { weights: "q8", cached: 7900 } as const;
-  const written = { ...quarter, written: true } as const;
+  const written = { weights: "q8", cached: 7900, written: true } as const;
   return [
     ...LENGTHS.map((cached) => ({
       name: `token at ${cached}`, goal: { 256: 0.25, 2048: 0.5, 7900: 0.4 }[cached],
@@ -84,10 +89,10 @@ export function decodeRows(setting: Setting): Bench[] {
       name: "token at 7900, kivi of 4 bits", unit, rival: "f32 cache", goal: 1,
       ours: ours({ ...written, form: KIVI }), theirs: ours(written),
     },
-    {
-      name: "token at 7900, a quarter of the KV heads full", unit, rival: "all heads full", goal: 0.5,
-      ours: ours({ ...quarter, quarter: true }), theirs: ours(quarter),
-    },
+    ...SHARES.map(({ name, oneIn, time }) => ({
+      name: `token at 7900, ${name} of the KV heads full`, unit, rival: "all heads full", goal: time,
+      ours: ours({ ...written, oneIn }), theirs: ours(written),
+    })),
     ...(["exact", "8bit"] as const).map((activations) => ({
       name: `token at 256, eight prompts together${activations === "8bit" ? ", 8-bit activations" : ""}`, unit,
       rival: "one prompt", goal: 1 / 3, ours: together(setting, TOGETHER, activations), theirs: together(setting, [256], activations),
@@ -97,10 +102,10 @@ export function decodeRows(setting: Setting): Bench[] {
 
 /** Milliseconds a token over a cache that holds so many. */
 function decoder(setting: Setting, token: Token): () => Promise<number> {
-  const { weights, cached, kind = "f32", quarter, rounded, form } = token;
+  const { weights, cached, kind = "f32", oneIn, rounded, form } = token;
   return async () => {
     const model = await setting.model(weights);
-    const windows = quarter ? { windows: quarterWindows(model.config) } : {};
+    const windows = oneIn ? { windows: windowsOf(model.config, oneIn) } : {};
     const cache = new KvCache(model.config, { capacity: cached + 64, kind, form, ...windows });
     cache.prepare(cached);
     cache.advance(cached);
@@ -116,16 +121,18 @@ function decoder(setting: Setting, token: Token): () => Promise<number> {
   };
 }
 
-/** Writes random numbers to all rows of a cache whose heads are full. */
+/** Writes random numbers to all rows that a cache holds. */
 export function write(cache: KvCache): void {
   const [length] = cache.lengths as [number];
-  const positions = Array.from({ length }, (_, position) => position);
-  tf.tidy(() => {
-    const { keys } = cache.read(0, 0, 0);
-    const [k, v] = [1, 2].map((seed) => tf.randomNormal(keys.shape, 0, 1, "float32", seed)) as [Tensor, Tensor];
-    cache.windows.forEach((heads, layer) => {
-      for (const head of heads.keys()) cache.head(layer, 0, head).write(length, positions, { keys: k, values: v });
-    });
+  cache.windows.forEach((heads, layer) => {
+    for (const head of heads.keys()) {
+      const positions = cache.positions(layer, 0, head);
+      tf.tidy(() => {
+        const { shape } = cache.read(layer, 0, head).keys;
+        const [keys, values] = [1, 2].map((seed) => tf.randomNormal(shape, 0, 1, "float32", seed)) as [Tensor, Tensor];
+        cache.head(layer, 0, head).write(length, positions, { keys, values });
+      });
+    }
   });
 }
 
@@ -139,16 +146,16 @@ function together(setting: Setting, lengths: readonly number[], activations: Act
   };
 }
 
-/** By layer and KV head: every fourth is full, the others keep 64 + 256 tokens. */
-export function quarterWindows(config: ModelConfig): MaskMeaning["windows"] {
-  return meaningOf(quarterMask(config)).windows;
+/** By layer and KV head: one in so many is full, the others keep 64 + 256 tokens. */
+export function windowsOf(config: ModelConfig, oneIn: number): MaskMeaning["windows"] {
+  return meaningOf(maskOf(config, oneIn)).windows;
 }
 
 /** The mask of these heads. */
-export function quarterMask(config: ModelConfig): HeadMask {
+export function maskOf(config: ModelConfig, oneIn: number): HeadMask {
   const { n_layers, n_heads, n_key_value_heads: G } = config;
   const kvHeads = Array.from({ length: n_layers }, (_, l) =>
-    Array.from({ length: G }, (_, g) => ((l * G + g) % 4 === 0 ? ("retrieval" as const) : ("streaming" as const))),
+    Array.from({ length: G }, (_, g) => ((l * G + g) % oneIn === 0 ? ("retrieval" as const) : ("streaming" as const))),
   );
   return {
     format: "headscope.head-mask/1",

@@ -4,7 +4,7 @@ import { type AttentionCall, attend, writeRows } from "../../../backend/kernels/
 import { hasKernels } from "../../../backend/kernels/kernels.ts";
 import { Page } from "../../../backend/kernels/pages.ts";
 import { placesOf, slotsOf } from "../../../backend/kernels/places.ts";
-import { kernelBlock } from "../../../backend/models/forward/kernel-block.ts";
+import { kernelBlocks } from "../../../backend/models/forward/kernel-blocks.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { attend as attendPlainly, attendPrefill } from "../../../backend/models/transformer/attention.ts";
 import { attentionInput, blockOutput } from "../../../backend/models/transformer/block.ts";
@@ -147,9 +147,10 @@ function block(model: Model, rows: number): Sides {
   const { cos, sin } = model.rotaryUpTo(rows)!;
   const rotation = [cos, sin].map((t) => tf.keep(tf.reshape(tf.slice(t, [rows - 1, 0], [1, -1]), [1, 1, -1])));
   const own = weights.blocks[0]!;
-  const ours = kernelBlock(own, config)!;
+  const ours = kernelBlocks([own], config, 0)!;
   const slots = tf.keep(slotsOf([pages.map((page) => [{ page, row: rows - 1, token: 0, count: 1 }])], 1));
-  const call = { x, rotation: { cos: rotation[0]!, sin: rotation[1]! }, ...places, slots };
+  const layers = tf.keep(tf.tensor1d([0], "int32"));
+  const call = { x, rotation: { cos: rotation[0]!, sin: rotation[1]! }, ...places, slots, layers };
   const wide = flatten((widenBlock(own) ?? { block: own }).block);
   const inputs = [x, ...rotation, keys, values, ...wide.handles];
   const plain = capture(

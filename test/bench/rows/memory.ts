@@ -7,7 +7,7 @@ import { Children, ownCommand, pythonCommand, runChild, type Side } from "../chi
 import { writeMadeUp } from "../made-up.ts";
 import type { Bench } from "../measure.ts";
 import { MODEL, type Setting } from "../setting.ts";
-import { KIVI, quarterWindows } from "./decode.ts";
+import { KIVI, SHARES, windowsOf } from "./decode.ts";
 
 /** What a process that loads a model says (children/load.ts, load_model.py). */
 interface Loaded {
@@ -21,9 +21,9 @@ const LONG = 7900;
 
 /** Memory, and loading. Peaks are what a process of its own held at most, as its own status says. */
 export function memoryRows(setting: Setting): Bench[] {
-  const kvBytes = (quarter: boolean) => async () => {
+  const kvBytes = (oneIn?: number) => async () => {
     const { config } = await setting.model("q8");
-    const cache = new KvCache(config, { capacity: LONG + 36, ...(quarter ? { windows: quarterWindows(config) } : {}) });
+    const cache = new KvCache(config, { capacity: LONG + 36, ...(oneIn ? { windows: windowsOf(config, oneIn) } : {}) });
     cache.prepare(LONG + 36);
     const { bytes } = cache;
     cache.dispose();
@@ -44,10 +44,10 @@ export function memoryRows(setting: Setting): Bench[] {
       name: `KV bytes at ${LONG}, kivi of 4 bits`, unit: "MB", rival: "f32 cache", goal: 0.3,
       ours: codedBytes(KIVI), theirs: codedBytes(),
     },
-    {
-      name: `KV bytes at ${LONG}, a quarter of the KV heads full`, unit: "MB", rival: "all heads full", goal: 0.3,
-      ours: kvBytes(true), theirs: kvBytes(false),
-    },
+    ...SHARES.map(({ name, oneIn, bytes }) => ({
+      name: `KV bytes at ${LONG}, ${name} of the KV heads full`, unit: "MB", rival: "all heads full", goal: bytes,
+      ours: kvBytes(oneIn), theirs: kvBytes(),
+    })),
     ...(["f32", "bf16"] as const).flatMap((weights) => loadRows(setting, weights)),
     ...decodePeaks(setting),
     {

@@ -1,11 +1,11 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { Random } from "../../../backend/common/random.ts";
 import type { CacheKind } from "../../../backend/common/words.ts";
-import type { BlockCall } from "../../../backend/kernels/block.ts";
+import type { BlocksCall } from "../../../backend/kernels/blocks.ts";
 import { Page } from "../../../backend/kernels/pages.ts";
 import { type HeadPlaces, placesOf, type Slots, slotsOf } from "../../../backend/kernels/places.ts";
 import { localWindow, type ModelConfig } from "../../../backend/models/config.ts";
-import { kernelBlock } from "../../../backend/models/forward/kernel-block.ts";
+import { kernelBlocks } from "../../../backend/models/forward/kernel-blocks.ts";
 import type { Model } from "../../../backend/models/model.ts";
 import { UNHOOKED } from "../../../backend/models/transformer/hook.ts";
 import { wholeBlock } from "../../../backend/models/transformer/whole-block.ts";
@@ -70,14 +70,14 @@ export interface Way {
   /** Sees the pattern of each call [rows · tokens, heads, positions]. */
   onPattern?: (pattern: Tensor) => void;
   /** Puts other parts in a call. */
-  change?: (call: BlockCall) => BlockCall;
+  change?: (call: BlocksCall) => BlocksCall;
 }
 
 /** The same block as one kernel, some tokens of each row at a time, over pages of its own [rows · length, d_model]. */
 export function throughKernel(model: Model, layer: number, tokens: Tokens, weights: BlockWeights, way: Way): Tensor {
   const { x, rows, length } = tokens;
   const { n_key_value_heads: G, d_head, d_model } = model.config;
-  const block = kernelBlock(weights, model.config);
+  const block = kernelBlocks([weights], model.config, layer);
   if (!block) throw new Error("the kernel should take this block");
   const pages = Array.from({ length: rows }, () =>
     Array.from({ length: G }, () => Page.make(way.kind ?? "f32", d_head, length)),
@@ -91,8 +91,8 @@ export function throughKernel(model: Model, layer: number, tokens: Tokens, weigh
       done += count;
       const changed = way.change?.(call) ?? call;
       if (!way.onPattern) return tf.reshape(block.run(changed), [rows, count, d_model]);
-      const { x: behind, pattern } = block.runWithPattern(changed);
-      way.onPattern(pattern);
+      const { x: behind, patterns } = block.runWithPatterns(changed);
+      way.onPattern(patterns[0]!);
       return tf.reshape(behind, [rows, count, d_model]);
     });
     return tf.reshape(tf.concat(parts, 1), [rows * length, d_model]);
@@ -124,7 +124,7 @@ function placed(
   layer: number,
   pages: readonly (readonly Page[])[],
   { done, count }: { done: number; count: number },
-): Omit<BlockCall, "x"> {
+): Omit<BlocksCall, "x"> {
   const { config } = model;
   const positions = pages.map(() => Array.from({ length: count }, (_, t) => done + t));
   const local = localWindow(config, layer);
@@ -133,10 +133,11 @@ function placed(
   const ofLayers = <T>(own: T, other: T): T[] =>
     Array.from({ length: config.n_layers }, (_, l) => (l === layer ? own : other));
   const heads = pages[0]!;
+  const rotation = rotationAt(model, layer, positions.flat());
   return {
-    rotation: rotationAt(model, layer, positions.flat()),
+    ...{ rotation, localRotation: rotation },
     positions: tf.tensor2d(positions, [pages.length, count], "int32"),
-    layer: tf.scalar(layer, "int32"),
+    layers: tf.tensor1d([layer], "int32"),
     ...placesOf(
       ofLayers(
         pages.map((own) => own.map(held)),

@@ -8,7 +8,7 @@ import { expect } from "vitest";
 const UNCOMPILED = [
   /\/test\/unit\/(circuits|docs|heads|hooks|jobs|probes|server|store|workers)\//,
   /\/test\/unit\/models\/(backward|families|sources|weights|stops)/,
-  /\/test\/unit\/models\/transformer\/attention-kernels/,
+  /\/test\/unit\/models\/transformer\/(attention-kernels|recurrent-layers)/,
   /\/test\/integration\/(server|workers|cli\/(?!start))/,
   /\/test\/attacks\//,
 ];

@@ -61,7 +61,11 @@ describe("curves", () => {
       { steps: [0, 1], values: [3, 0] },
     ] as const;
     expect(upperEnvelope([a, b]).values).toEqual([3, 2]);
-    expect(meanLine("m", [a, b])).toEqual({ name: "m", x: [0, 1], y: [2, 1], band: { low: [1, 0], high: [3, 2] } });
+    // Of 1 and 3, and of 2 and 0: mean ± t · s / √2, with t = 12.706 of one degree of freedom and s = √2.
+    const { band, ...line } = meanLine("m", [a, b]);
+    expect(line).toEqual({ name: "m", x: [0, 1], y: [2, 1] });
+    expect(band!.low).toEqual([2 - 12.706, 1 - 12.706].map((low) => expect.closeTo(low, 10)));
+    expect(band!.high).toEqual([2 + 12.706, 1 + 12.706].map((high) => expect.closeTo(high, 10)));
     expect(meanLine("m", [a]).band).toBeUndefined();
     expect([spread([3.4, undefined, 10]), spread([7]), spread([undefined])]).toEqual(["3 to 10", "7", "–"]);
   });

@@ -4,7 +4,7 @@ import { HeadscopeError } from "../../../backend/common/errors.ts";
 import { Random } from "../../../backend/common/random.ts";
 import { CACHE_KINDS } from "../../../backend/common/words.ts";
 import { attend } from "../../../backend/kernels/attend.ts";
-import type { BlockCall } from "../../../backend/kernels/block.ts";
+import type { BlocksCall } from "../../../backend/kernels/blocks.ts";
 import type { Coding } from "../../../backend/kernels/coding.ts";
 import { FORMATS, TILE, tileBytes } from "../../../backend/kernels/formats.ts";
 import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
@@ -282,11 +282,11 @@ function block(draw: Draw): Outcome {
         ? { ...held, w: draw.like(held.w) }
         : held && draw.like(held as Tensor),
   ]);
-  const change = (call: BlockCall): BlockCall => ({
+  const change = (call: BlocksCall): BlocksCall => ({
     ...call,
     x: draw.like(call.x),
     positions: draw.numbers(call.positions),
-    layer: draw.numbers(call.layer),
+    layers: draw.numbers(call.layers),
     lists: draw.numbers(call.lists),
     spans: draw.numbers(call.spans),
     slots: draw.numbers(call.slots),

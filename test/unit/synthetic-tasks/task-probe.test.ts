@@ -8,7 +8,7 @@ import { tf } from "../../../backend/runtime/tf.ts";
 import { makeSpec, modelConfigOf } from "../../../backend/training/spec.ts";
 import type { Batch } from "../../../backend/training/task.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
-import { regressionPrompts } from "../../../synthetic-tasks/linear-regression.ts";
+import { regressionPrompts } from "../../../synthetic-tasks/learners/index.ts";
 import { probeTargets, type TrainedTask, taskProbe } from "../../../synthetic-tasks/task-probe.ts";
 
 beforeAll(async () => void (await initBackend()));

@@ -87,6 +87,12 @@ it.each<[string, Record<string, unknown>, RegExp]>([
   ["gaussian-classification", { L: 2, K: 4, B: 0 }, /8 different classes.*K is 4.*K 8 or more/],
   ["associative-recall", { pairs: 17 }, /pairs 17 do not fit context 64.*68.*at most 16 pairs/],
   ["associative-recall", { vocabulary: 16 }, /vocabulary 16 has 7 keys.*pairs 8.*at least 18/],
+  ["bandits", { arms_min: 6 }, /arms_min 6 is more than arms_max 5/],
+  ["bandits", { arms_max: 8 }, /arms_beyond 7 is less than arms_max 8.*arms_beyond 8 or more/],
+  ["bandits", { arms_beyond: 11 }, /arms_beyond 11 is more than the 10 names.*names 11 or more/],
+  ["copy", { length_min: 17 }, /length_min 17 is more than length_max 16/],
+  ["copy", { context: 32 }, /length_max 16 does not fit context 32.*33 tokens.*at least 33.*at most 15/],
+  ["copy", { vocabulary: 17 }, /vocabulary 17 has 15 letters.*16 different.*at least 18/],
   ["induction", { context: 63 }, /segment_max 24 with gap_max 15.*64 tokens, more than context 63.*at least 64/],
   ["induction", { segment_min: 25 }, /segment_min 25 is more than segment_max 24/],
 ])("%s refuses %o, saying which constraint it breaks and what would do", (name, raw, line) => {

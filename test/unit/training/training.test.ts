@@ -119,6 +119,39 @@ describe("a training run", () => {
     expect(metrics.at(-1)!.values["fresh.loss"]!).toBeLessThan(metrics[0]!.values["fresh.loss"]! / 2);
   });
 
+  it("of a hybrid goes on from a checkpoint bit for bit", async () => {
+    const raw = { mixer: ["selective", "linear-recurrence", "attention"], n_layers: 3, state: 2 };
+    const whole = await run(raw, [2]);
+    const begun = await run(raw, [2], { stopAt: 4 });
+    const from = begun.checkpoints.at(-1)!.state;
+    expect(from.gradients).toBe("functions");
+    const rest = await run(raw, [2], { resume: [from] });
+    expect(rest.checkpoints.at(-1)!.state.state).toEqual(whole.checkpoints.at(-1)!.state.state);
+    const values = (at: number) => whole.metrics.at(at)!.values["fresh.loss"]!;
+    expect(values(-1)).toBeLessThan(values(0) / 2);
+  });
+
+  it("of recurrent layers whose last position alone is scored learns too", async () => {
+    const { metrics } = await run({ mixer: ["selective"], last: true }, [2]);
+    expect(metrics.at(-1)!.values["fresh.loss"]!).toBeLessThan(metrics[0]!.values["fresh.loss"]! / 2);
+  });
+
+  it.each([
+    ["a mixer too many", { mixer: ["selective", "attention", "attention"] }, ["mixer", "n_layers"]],
+    ["a state without a recurrence", { state: 4 }, ["state", "mixer"]],
+    ["a state of attention", { state: 4, mixer: ["attention"] }, ["state", "mixer"]],
+    ["an attention kernel without attention", { mixer: ["selective"], attention: "sigmoid" }, ["attention", "mixer"]],
+    ["heads to be pruned", { mixer: ["selective"], prune: "heads", prune_sparsity: 0.5 }, ["prune", "mixer"]],
+  ] as const)("refuses %s", (_, raw, field) => {
+    expect(() => makeSpec(task, raw)).toThrow(refused("usage", { field: [...field] }));
+  });
+
+  it("refuses probes, which look at attention, of a recurrent layer", () => {
+    expect(() => makeSpec(task, { mixer: ["attention", "selective"], n_layers: 2 }, { probes: ["induction"] })).toThrow(
+      refused("usage", { field: "probes", message: "layer 1 has a selective state space" }),
+    );
+  });
+
   it("says that it diverged before anything looks into the model", async () => {
     const diverging = train(
       task,

@@ -21,6 +21,9 @@ interface Probed {
   readonly entropy: number;
 }
 
+/** Stands for shares that float32 has no number for: a share of zero adds nothing to an entropy. */
+const LEAST = 1e-37;
+
 /** Blocks that tokens with unusual activations ask for. */
 export const actqkv = readPolicy({
   name: "actqkv",
@@ -49,7 +52,7 @@ export const actqkv = readPolicy({
     }
     if (!means) return { seen, sum, blocks, means, weights: undefined, entropy: 0 };
     const weights = tf.mean(grouped(tf.softmax(scoresOver(view, probe, means)), kvHeads), 1);
-    const nats = tf.sum(tf.mul(weights, tf.log(tf.add(weights, Number.MIN_VALUE))), 1);
+    const nats = tf.sum(tf.mul(weights, tf.log(tf.maximum(weights, LEAST))), 1);
     return { seen, sum, blocks, means, weights, entropy: -tf.mean(nats).dataSync()[0]! };
   },
   choose({ held, budget }, { blocks, weights, entropy }: Probed, { block }, layers) {

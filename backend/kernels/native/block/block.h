@@ -1,4 +1,4 @@
-// One block of a transformer for a few tokens, where nobody looks in between: norms, projections, rotation, attention, the MLP. It equals
+// A block of a transformer for a few tokens, where nobody looks in between: norms, projections, rotation, attention, the MLP. It equals
 // attentionInput and blockOutput of the engine's block. Tokens go through the products in groups of 8.
 #pragma once
 #include <functional>

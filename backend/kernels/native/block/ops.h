@@ -1,10 +1,10 @@
-// The block for TensorFlow.
+// Blocks for TensorFlow.
 #pragma once
 #include <tensorflow/c/tf_status.h>
 
 namespace hs {
 
-/** Registers HsBlock. @param status the first failure */
-void registerBlock(TF_Status* status);
+/** Registers HsBlocks. @param status the first failure */
+void registerBlocks(TF_Status* status);
 
 }  // namespace hs

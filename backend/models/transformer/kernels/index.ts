@@ -1,6 +1,7 @@
 import { HeadscopeError } from "../../../common/errors.ts";
 import type { AttentionKernelName } from "../../../common/words.ts";
 import type { ModelConfig } from "../../config.ts";
+import { requireAttention } from "../mixers/index.ts";
 import type { AttentionKernel } from "./kernel.ts";
 import { linear } from "./linear.ts";
 import { polynomial } from "./polynomial.ts";
@@ -26,9 +27,10 @@ export function kernelOf({ attention = "softmax" }: Pick<ModelConfig, "attention
 /**
  * Insists on plain softmax attention, for whoever reckons with it.
  * @param who the subject of the error, such as "probe on-the-fly"
- * @throws HeadscopeError (unsupported) for a model of another kernel
+ * @throws HeadscopeError (unsupported) for a model of another kernel, or with layers without attention
  */
-export function requireSoftmax(config: Pick<ModelConfig, "attention">, who: string): void {
+export function requireSoftmax(config: Pick<ModelConfig, "attention" | "mixer">, who: string): void {
+  requireAttention(config, who);
   const { name, title } = kernelOf(config);
   if (name === "softmax") return;
   throw new HeadscopeError("unsupported", `${who} reckons with softmax attention, and this model has ${title}`, {

@@ -4,7 +4,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
 import { readRows } from "../../../backend/kernels/attend.ts";
-import { type BlockCall, type BlockShape, KernelBlock, type KernelWeights } from "../../../backend/kernels/block.ts";
+import { type BlockShape, type BlocksCall, KernelBlocks, type KernelWeights } from "../../../backend/kernels/blocks.ts";
 import { type FormatName, formatOf } from "../../../backend/kernels/formats.ts";
 import { useThreads } from "../../../backend/kernels/kernels.ts";
 import { PackedMatrix } from "../../../backend/kernels/packed-matrix.ts";
@@ -13,7 +13,7 @@ import { type HeadPlaces, placesOf, slotsOf, spansOf } from "../../../backend/ke
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../../backend/models/config.ts";
 import { forward } from "../../../backend/models/forward/forward.ts";
-import { kernelBlock } from "../../../backend/models/forward/kernel-block.ts";
+import { kernelBlocks } from "../../../backend/models/forward/kernel-blocks.ts";
 import type { ForwardOptions } from "../../../backend/models/forward/types.ts";
 import { loadModel } from "../../../backend/models/load.ts";
 import type { Model } from "../../../backend/models/model.ts";
@@ -232,6 +232,46 @@ describe.skipIf(!ready)("a block as one kernel is the engine's block", () => {
     model.dispose();
   });
 
+  it("and several together as one after the other, to the bit", () => {
+    for (const changes of [
+      {},
+      {
+        window_size: 6,
+        attn_types: ["local", "global", "local", "local"] as ("local" | "global")[],
+        rotary_local: { base: 100 },
+      },
+      { normalization_type: "LN" as const, gated_mlp: false, parallel_attn_mlp: true },
+    ]) {
+      const model = randomModel(smallConfig({ n_layers: 4, ...changes }));
+      const run = (names: readonly string[]) => {
+        const cache = new KvCache(model.config, { capacity: 16 });
+        forward(model, { tokens: [[1, 2, 3, 4, 5, 6, 7, 8, 9]], cache, logitsAt: "none" }).dispose();
+        const layers: number[] = [];
+        const onLayer = (layer: number): number => layers.push(layer);
+        const steps = [[3], [1, 4], [5]].map((tokens) => {
+          const result = forward(model, { tokens: [tokens], cache, logitsAt: "last" }, { names, onLayer });
+          const read = [result.logits!, ...names.map((name) => result.activations.get(name)!)].map((t) => [
+            ...numbers(t),
+          ]);
+          result.dispose();
+          return read;
+        });
+        cache.dispose();
+        expect(layers).toEqual([...[0, 1, 2, 3], ...[0, 1, 2, 3], ...[0, 1, 2, 3]]);
+        return steps;
+      };
+      const before = [0, 1, 2, 3].map((layer) => `blocks.${layer}.hook_resid_pre`);
+      const patterns = [0, 1, 2, 3].map((layer) => `blocks.${layer}.attn.hook_pattern`);
+      const together = run([]).map(([logits]) => logits);
+      expect(run(before).map(([logits]) => logits)).toEqual(together);
+      const looked = run(patterns);
+      expect(looked.map(([logits]) => logits)).toEqual(together);
+      expect(run([...before, ...patterns]).map((step) => step.slice(5))).toEqual(looked.map((step) => step.slice(1)));
+      expect(run([patterns[2]!]).map((step) => step[1])).toEqual(looked.map((step) => step[3]));
+      model.dispose();
+    }
+  });
+
   it("with the same bits for any number of threads, and for a token alone and among others", () => {
     const model = randomModel(smallConfig({ d_model: 256, d_mlp: 1000, d_head: 64, rotary_dim: 64 }));
     const tokens = randomTokensOf(model.config, ROWS, LENGTH);
@@ -258,13 +298,13 @@ describe.skipIf(!ready)("a block's kernel", () => {
   } as const satisfies BlockShape; // biome-ignore format: one object
 
   /** A call that fits: two rows of one token. */
-  function call(page: Page): BlockCall {
+  function call(page: Page): BlocksCall {
     const head: HeadPlaces = { spans: [{ page, row: 0, position: 0, count: 2 }] };
     return {
       x: tf.ones([2, d_model]),
       rotation: { cos: tf.ones([2, 1, 8]), sin: tf.zeros([2, 1, 8]) },
       positions: tf.tensor2d([[0], [1]], [2, 1], "int32"),
-      layer: tf.scalar(0, "int32"),
+      layers: tf.tensor1d([0], "int32"),
       ...placesOf([
         [
           [head, head],
@@ -280,15 +320,16 @@ describe.skipIf(!ready)("a block's kernel", () => {
   });
   const WRONG: Record<
     string,
-    (page: Page) => { call?: Partial<BlockCall>; shape?: Partial<BlockShape>; weights?: KernelWeights }
+    (page: Page) => { call?: Partial<BlocksCall>; shape?: Partial<BlockShape>; weights?: KernelWeights }
   > = {
     "a stream of another rank": () => ({ call: { x: tf.ones([2, d_model, 1]) } }),
     "a stream of another width": () => ({ call: { x: tf.ones([2, d_model + 1]) } }),
     "a rotation of fewer tokens": () => ({ call: { rotation: { cos: tf.ones([1, 1, 8]), sin: tf.ones([1, 1, 8]) } } }),
     "no rotation where it rotates": () => ({ call: { rotation: undefined } }),
     "positions of more tokens": () => ({ call: { positions: tf.zeros([2, 2], "int32") } }),
-    "a layer that is not there": () => ({ call: { layer: tf.scalar(1, "int32") } }),
-    "a layer of another type": () => ({ call: { layer: tf.scalar(0) } }),
+    "a layer that is not there": () => ({ call: { layers: tf.tensor1d([1], "int32") } }),
+    "a layer of another type": () => ({ call: { layers: tf.tensor1d([0]) } }),
+    "layers of more blocks": () => ({ call: { layers: tf.zeros([2], "int32") } }),
     "slots of fewer heads": (page) => ({ call: { slots: slotsOf([[[{ page, row: 0, token: 0, count: 2 }]]], 2) } }),
     "a slot behind the page": (page) => ({
       call: { slots: slotsOf([[[{ page, row: 3, token: 0, count: 2 }], []]], 2) },
@@ -321,7 +362,7 @@ describe.skipIf(!ready)("a block's kernel", () => {
   it("takes a call that fits, and an empty one", () => {
     const page = Page.make("f32", d_head, 4);
     tf.tidy(() => {
-      const block = new KernelBlock(shape, weights());
+      const block = new KernelBlocks(shape, [{ weights: weights() }]);
       expect(numbers(block.run(call(page))).every(Number.isFinite)).toBe(true);
       const none = { x: tf.zeros([0, d_model]), positions: tf.zeros([0, 1], "int32"), ...placesOf([[]]) };
       const rotation = { cos: tf.zeros([0, 1, 8]), sin: tf.zeros([0, 1, 8]) };
@@ -336,7 +377,7 @@ describe.skipIf(!ready)("a block's kernel", () => {
     const page = Page.make("f32", d_head, 4);
     tf.tidy(() => {
       const { call: wrong, shape: other, weights: instead } = change(page);
-      const block = new KernelBlock({ ...shape, ...other }, instead ?? weights());
+      const block = new KernelBlocks({ ...shape, ...other }, [{ weights: instead ?? weights() }]);
       expect(() => block.run({ ...call(page), ...wrong })).toThrow(refused("usage"));
     });
     page.release();
@@ -355,7 +396,7 @@ describe.skipIf(!ready)("a block's kernel", () => {
           ],
         ]),
       };
-      expect(() => new KernelBlock(shape, weights()).run(wrong)).toThrow(refused("usage"));
+      expect(() => new KernelBlocks(shape, [{ weights: weights() }]).run(wrong)).toThrow(refused("usage"));
       const { keys } = readRows(spansOf([{ page, row: 0, position: 0, count: 4 }]));
       expect(numbers(keys).every((x) => x === 0)).toBe(true);
     });
@@ -364,8 +405,8 @@ describe.skipIf(!ready)("a block's kernel", () => {
 
   it("leaves a block to the plain path that has a weight which it does not know, or heads too wide for it", () => {
     const [block] = model.weights.blocks;
-    expect(kernelBlock(block!, model.config)).toBeDefined();
-    expect(kernelBlock({ ...block!, ...{ mlpScale: block!.ln1!.w } }, model.config)).toBeUndefined();
-    expect(kernelBlock({ ...block! }, { ...model.config, d_head: 2048 })).toBeUndefined();
+    expect(kernelBlocks([block!], model.config, 0)).toBeDefined();
+    expect(kernelBlocks([{ ...block!, ...{ mlpScale: block!.ln1!.w } }], model.config, 0)).toBeUndefined();
+    expect(kernelBlocks([{ ...block! }], { ...model.config, d_head: 2048 }, 0)).toBeUndefined();
   });
 });

@@ -1,0 +1,67 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openStore, type Store } from "../../../../backend/store/store.ts";
+import { experimentParameters, experiments, runExperiment } from "../../../../experiments/index.ts";
+import { buildCli } from "../../../helpers/cli.ts";
+
+const SMALL = { seeds: [0, 1], steps: 100, n_layers: 1, n_heads: 1, d_model: 8, batch: 8, rows: 32 };
+const FIGURES = {
+  "bayesian-prism": 7,
+  forgetting: 2,
+  uncertainty: 5,
+};
+
+describe("a very small run of", () => {
+  let folder: string;
+  let store: Store;
+  const before = process.env["HEADSCOPE_HOME"];
+
+  beforeAll(async () => {
+    await buildCli();
+    folder = await mkdtemp(join(tmpdir(), "families-"));
+    process.env["HEADSCOPE_HOME"] = folder;
+    store = openStore({ folder });
+  });
+  afterAll(async () => {
+    store.close();
+    if (before === undefined) delete process.env["HEADSCOPE_HOME"];
+    else process.env["HEADSCOPE_HOME"] = before;
+    await rm(folder, { recursive: true });
+  });
+
+  test.each([
+    ["bayesian-prism", { examples: 6, contexts: 8 }],
+    ["forgetting", { examples: 6, tuning_steps: 20 }],
+    ["uncertainty", { examples: 6, shown: 4 }],
+  ] as const)("%s trains, measures and judges; again, it measures nothing", async (name, changes) => {
+    const params = experimentParameters(experiments, name, "quick", { ...SMALL, ...changes });
+    const run = () => runExperiment(experiments.get(name), { store, preset: "quick", params, command: "" });
+    const { report } = await run();
+    expect(report.claims.map(({ verdict }) => verdict)).toEqual(report.claims.map(() => "too few seeds to tell"));
+    expect(report.figures).toHaveLength(FIGURES[name]);
+    for (const figure of report.figures)
+      if (figure.kind === "lines")
+        for (const { y } of figure.lines)
+          expect(y.every((value) => value !== null && Number.isFinite(value))).toBe(true);
+    const kept = await readdir(join(folder, "measurements"));
+    const again = await run();
+    expect(again.report.claims).toEqual(report.claims);
+    expect(await readdir(join(folder, "measurements"))).toEqual(kept);
+  });
+
+  test("uncertainty is refused before it trains where no pair is left behind those of training", async () => {
+    const params = experimentParameters(experiments, "uncertainty", "quick", {
+      ...SMALL,
+      examples: 6,
+      shown: 6,
+      steps: 101,
+    });
+    const before = store.runs().length;
+    await expect(
+      runExperiment(experiments.get("uncertainty"), { store, preset: "quick", params, command: "" }),
+    ).rejects.toMatchObject({ kind: "usage", field: ["shown", "examples"] });
+    expect(store.runs()).toHaveLength(before);
+  });
+});
