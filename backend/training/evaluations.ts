@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { Random } from "../common/random.ts";
 import type { TrainSpec } from "./spec.ts";
 import type { Evaluator } from "./step.ts";
-import type { Batch, SyntheticTask, TaskShape } from "./task.ts";
+import { type Batch, outputWidth, type SyntheticTask, type TaskShape, targetWidth } from "./task.ts";
 
 /** Streams of a seed from which evaluations are drawn, one each in their order; steps have the streams from 0 on. */
 export const EVALUATION_STREAM = 0xf0000000;
@@ -51,7 +51,8 @@ export function mainMetric(task: SyntheticTask, params: TrainSpec["params"]): st
 
 /** The measures of a predictor on a batch, as `Evaluator` has those of a model. */
 export interface PredictorLevel {
-  readonly loss: number;
+  /** Absent where the predictor gave no probability to something that came. */
+  readonly loss?: number;
   /** Of classes. */
   readonly accuracy?: number;
 }
@@ -79,14 +80,15 @@ export function referenceLevels(
 
 /**
  * Loss and, of classes, accuracy of predictions, means by the batch's weights.
- * @param predictions [rows, scored, output width]: log-probabilities of classes, or values
+ * @param predictions [rows, scored, output width]: log-probabilities of classes, values, or means and log-variances
  */
 export function predictorLevel(
   { output }: Pick<TaskShape, "output">,
   { weights, classes, values }: Batch,
   predictions: Float64Array,
 ): PredictorLevel {
-  const width = output.kind === "classes" ? output.count : output.width;
+  const width = outputWidth(output);
+  const targets = targetWidth(output);
   let [loss, right, total] = [0, 0, 0];
   weights.forEach((weight, i) => {
     if (weight === 0) return; // what stands there is of no meaning
@@ -95,7 +97,21 @@ export function predictorLevel(
     if (output.kind === "classes") {
       loss -= weight * own[classes![i]!]!;
       right += own.indexOf(Math.max(...own)) === classes![i] ? weight : 0;
-    } else loss += (weight * own.reduce((sum, value, j) => sum + (value - values![i * width + j]!) ** 2, 0)) / width;
+    } else loss += weight * valuesLoss(output.kind, own, values!.subarray(i * targets, (i + 1) * targets));
   });
-  return output.kind === "classes" ? { loss: loss / total, accuracy: right / total } : { loss: loss / total };
+  return {
+    ...(Number.isFinite(loss) ? { loss: loss / total } : {}),
+    ...(output.kind === "classes" ? { accuracy: right / total } : {}),
+  };
+}
+
+/** Squared error of values, or negative log-likelihood of normal laws in nats, mean over the width. */
+function valuesLoss(kind: "values" | "gaussian", own: Float64Array, targets: Float32Array): number {
+  const losses = Array.from(targets, (target, j) => {
+    const error = (own[j]! - target) ** 2;
+    if (kind === "values") return error;
+    const log = own[targets.length + j]!;
+    return 0.5 * (log + error * Math.exp(-log) + Math.log(2 * Math.PI));
+  });
+  return losses.reduce((sum, each) => sum + each, 0) / losses.length;
 }
