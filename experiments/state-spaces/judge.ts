@@ -65,7 +65,7 @@ export const stateClaims: readonly ClaimStatement[] = [
   })),
 ];
 
-/** What was measured, seed by seed. */
+/** Accuracies of all arms, seed by seed. */
 export interface StateResults {
   readonly attention: readonly StateAccuracies[];
   /** By recurrence, by rising state. */

@@ -1,8 +1,11 @@
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
+import { metricGradient } from "../../../../backend/circuits/metrics/measure.ts";
 import { modelConfigSchema } from "../../../../backend/common/api/model-config.ts";
 import { MIXERS, type MixerName } from "../../../../backend/common/words.ts";
 import { compileInterventions, disposeInterventions } from "../../../../backend/hooks/interventions.ts";
+import { backward } from "../../../../backend/models/backward/backward.ts";
+import { storeRun } from "../../../../backend/models/backward/stored-run.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
@@ -22,6 +25,7 @@ import { trainingParameters } from "../../../../backend/training/parameters.ts";
 import { type StepPlan, Stepper } from "../../../../backend/training/step.ts";
 import { failure, refused } from "../../../helpers/errors.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+import { derivativeAlong, innerProduct, normals, relativeError } from "../../../helpers/oracles/differences.ts";
 import {
   inOracleOrder,
   largestDistance,
@@ -196,6 +200,47 @@ describe("a hybrid model", () => {
     expect(places.some(({ name }) => name.startsWith("blocks.1.attn.decay") || name === "blocks.2.attn.step")).toBe(
       false,
     );
+  });
+});
+
+describe("gradients of a hybrid are the derivatives of its metric", () => {
+  const metric = { name: "logit-diff", answers: [3], wrong: [5] } as const;
+  const names = ["hook_resid_pre", "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_z"];
+
+  it.each([0, 2])("at the hook points of layer %i", (layer) => {
+    const model = hybrid();
+    const tokens = randomTokens(2, 9, 96, 3);
+    const run = storeRun(model, { tokens });
+    const { gradient } = metricGradient(run.logits, metric);
+    const points = names.map((name) => `blocks.${layer}.${name}`);
+    let compared = 0;
+    for (const { layer: at, gradients } of backward(run, gradient, { names: points })) {
+      if (at !== layer) continue;
+      for (const name of points) {
+        const own = gradients.get(name)!;
+        const direction = normals(own.shape);
+        const expected = derivativeAlong({ model, input: { tokens }, metric }, name, direction);
+        // The normalisation of a small z bends more than a difference can follow.
+        expect(relativeError(expected, innerProduct(own, direction)), name).toBeLessThan(1e-2);
+        direction.dispose();
+        compared++;
+      }
+    }
+    expect(compared).toBe(points.length);
+    gradient.dispose();
+    run.dispose();
+    model.dispose();
+  });
+
+  it("but not at the inputs of heads, which a recurrent layer has not apart", async () => {
+    const model = hybrid();
+    const run = storeRun(model, { tokens: [[1, 2, 3]] });
+    const { gradient } = metricGradient(run.logits, metric);
+    const error = await failure(() => [...backward(run, gradient, { inputs: true })]);
+    expect(error).toEqual(refused("unsupported", { field: "mixer" }));
+    gradient.dispose();
+    run.dispose();
+    model.dispose();
   });
 });
 
