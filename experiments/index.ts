@@ -1,6 +1,7 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { attentionSinkEmergence } from "./attention-sink/attention-sink-emergence.ts";
 import { sinkAnatomy } from "./attention-sink/sink-anatomy.ts";
+import { banditDistillation } from "./bandits/bandit-distillation.ts";
 import type { Experiment } from "./base.ts";
 import { earlyExit } from "./early-exit/early-exit.ts";
 import { abruptLearning } from "./emergence/abrupt-learning.ts";
@@ -14,6 +15,8 @@ import { semanticFragments } from "./meaning/semantic-fragments.ts";
 import { semanticReasoners } from "./meaning/semantic-reasoners.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
+import { stateSpaces } from "./state-spaces/state-spaces.ts";
+import { functionVectorsExperiment } from "./steering/function-vectors.ts";
 import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
@@ -26,6 +29,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   bayesianAveraging,
   learningAlgorithm,
   bayesianPrism,
+  banditDistillation,
   forgetting,
   uncertainty,
   iclCircuit,
@@ -36,9 +40,11 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   earlyExit,
   sinkAnatomy,
   inContextVectorsExperiment,
+  functionVectorsExperiment,
   semanticReasoners,
   semanticFaithfulness,
   semanticFragments,
+  stateSpaces,
 ]);
 
 export type {

@@ -57,8 +57,9 @@ export async function wordLogProbs(
       run.dispose();
       const values = (await logProbs.data()) as Float32Array;
       logProbs.dispose();
-      for (const [r, { words }] of part.entries()) found.push(words.map((id) => values[r * d_vocab + id]!));
-      if (!found.at(-1)!.every(Number.isFinite)) throw notFinite(model, "the logits", tokens, { interventions });
+      const own = part.map(({ words }, r) => words.map((id) => values[r * d_vocab + id]!));
+      if (!own.flat().every(Number.isFinite)) throw notFinite(model, "the logits", tokens, { interventions });
+      found.push(...own);
     } finally {
       disposeInterventions(interventions);
     }

@@ -1,6 +1,7 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import type { SyntheticTask } from "../backend/training/task.ts";
 import { associativeRecall } from "./associative-recall.ts";
+import { bandits } from "./bandits/bandits.ts";
 import { zipfBigram } from "./bigrams/zipf-bigram.ts";
 import { copy } from "./copy.ts";
 import { discreteWeights } from "./families/discrete-weights.ts";
@@ -21,6 +22,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   linearRegression,
   associativeRecall,
   copy,
+  bandits,
   hmmMixture,
   wordRoles,
   zipfBigram,

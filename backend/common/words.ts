@@ -223,6 +223,11 @@ export type EvaluationMeasure = (typeof EVALUATION_MEASURES)[number];
 /** Share of a prompt's tokens that goes, or is not read, where nobody says how much. */
 export const RATIO = 0.5;
 
+/** Parameters of a training run by what they decide: the model, its training, and changes of weights beside the optimiser's. */
+export const TRAIN_PARTS = ["model", "training", "changes"] as const;
+/** One of `TRAIN_PARTS`. */
+export type TrainPart = (typeof TRAIN_PARTS)[number];
+
 /** Rules by which queries weigh keys, `softmax` being that of pretrained models; backend/models/transformer/kernels computes them. */
 export const ATTENTION_KERNELS = [
   "softmax",

@@ -3,11 +3,12 @@ import { z } from "zod";
 import { attentionFault, mixerFault } from "../common/api/model-config.ts";
 import { type Flag, flagsOf, parseParameters } from "../common/definitions/parameters.ts";
 import { HeadscopeError } from "../common/errors.ts";
-import type { MixerName } from "../common/words.ts";
+import type { MixerName, TrainPart } from "../common/words.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { recurrenceOf } from "../models/transformer/mixers/index.ts";
 import { parameterCount, parameterLayout } from "../models/weights/trainable.ts";
 import { checkChanges } from "./changes/check.ts";
+import { changeParameters } from "./changes/parameters.ts";
 import { optimiserVectors } from "./optimiser.ts";
 import { checkFits, readOrigin } from "./origin.ts";
 import { type ModelParams, modelParameters, type TrainingParams, trainingParameters } from "./parameters.ts";
@@ -41,6 +42,12 @@ function trainParameters(task: SyntheticTask): z.ZodObject {
 /** The same as data for help and forms. */
 export function trainFlags(task: SyntheticTask): Flag[] {
   return flagsOf(trainParameters(task));
+}
+
+/** The part of a run that a parameter of the model or the training decides. */
+export function trainPart(name: string): TrainPart {
+  if (Object.hasOwn(modelParameters.shape, name)) return "model";
+  return Object.hasOwn(changeParameters.shape, name) ? "changes" : "training";
 }
 
 /**

@@ -120,7 +120,7 @@ function normsFigure(texts: readonly AnatomyValues[]): LineFigure {
     kind: "lines",
     name: "norms",
     title: "The first token's norms against the others'",
-    caption: `${meanCaption(texts.length, "text")} Of keys and values the mean over heads.`,
+    caption: `Of keys and values the mean over heads. ${meanCaption(texts.length, "text")}`,
     x: { title: "layer", whole: true },
     y: { title: "first token / mean of the others", log: true },
     lines: [
@@ -140,7 +140,7 @@ function anglesFigure(texts: readonly AnatomyValues[]): LineFigure {
     kind: "lines",
     name: "angles",
     title: "Cosines of queries and keys, and the attention that follows",
-    caption: `Mean over heads. ${meanCaption(texts.length, "text")}`,
+    caption: `Means over heads. ${meanCaption(texts.length, "text")}`,
     x: { title: "layer", whole: true },
     y: { title: "cosine, or share of the attention", range: [-1, 1] },
     lines: [

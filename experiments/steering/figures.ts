@@ -43,7 +43,7 @@ export function lossFigure(steering: Steering, seeds: readonly SteeringValues[],
     kind: "lines",
     name: `${steering}-loss`,
     title: "Loss on neutral text",
-    caption: `${meanCaption(seeds.length)} The dashed line is the model as it is.`,
+    caption: `The dashed line is the model as it is. ${meanCaption(seeds.length)}`,
     x: { title: DIALS[steering] },
     y: { title: "nats a token" },
     lines: [

@@ -27,7 +27,8 @@ export const BEHAVIOUR: Readonly<Record<Steering, string>> = {
   labelling: "probability of the right label",
 };
 
-const claimsOf = (steering: Steering): ClaimStatement[] => [
+/** The claims on a dial, as they are checked. */
+export const claimsOf = (steering: Steering): ClaimStatement[] => [
   {
     id: `${steering}-dial`,
     statement: `${NAMES[steering]} are a dial: more of them, more of the behaviour.`,
@@ -48,17 +49,13 @@ const claimsOf = (steering: Steering): ClaimStatement[] => [
   },
 ]; // biome-ignore format: a claim's parts a line
 
-/** The claims, as they are checked. */
-export const steeringClaims: readonly ClaimStatement[] = [
-  ...claimsOf("style"),
-  {
-    id: "style-demonstrations",
-    statement: "In-context vectors do at least as much as their examples in the prompt.",
-    source: LIU,
-    check: `At the dial's end the mean ${BEHAVIOUR.style} is at least that behind the examples' targets, a line each, ${QUORUM_WORDS}.`,
-  },
-  ...claimsOf("labelling"),
-]; // biome-ignore format: a claim's parts a line
+/** The claim on in-context vectors beside their examples in the prompt, as it is checked. */
+export const demonstrationsClaim: ClaimStatement = {
+  id: "style-demonstrations",
+  statement: "In-context vectors do at least as much as their examples in the prompt.",
+  source: LIU,
+  check: `At the dial's end the mean ${BEHAVIOUR.style} is at least that behind the examples' targets, a line each, ${QUORUM_WORDS}.`,
+};
 
 /** Mean behaviour by place of the dial. */
 export function byPlace({ behaviour }: DialValues): number[] {
@@ -70,16 +67,8 @@ function change(values: DialValues): number {
   return means.at(-1)! - means[0]!;
 }
 
-/** Decides the claims. @param dials places of each, 0 among them */
-export function judge(
-  seeds: Readonly<Record<Steering, readonly SteeringValues[]>>,
-  dials: Readonly<Record<Steering, readonly number[]>>,
-): ClaimResult[] {
-  const of = (steering: Steering) => judgeDial(steering, seeds[steering], dials[steering]);
-  return [...of("style"), demonstrations(seeds.style), ...of("labelling")];
-}
-
-function judgeDial(steering: Steering, seeds: readonly SteeringValues[], dial: readonly number[]): ClaimResult[] {
+/** Decides the claims on a dial. @param seeds one each @param dial its places, 0 among them */
+export function judgeDial(steering: Steering, seeds: readonly SteeringValues[], dial: readonly number[]): ClaimResult[] {
   const zero = dial.indexOf(0);
   const at = (place: number) => meanText(seeds.flatMap(({ own }) => own.behaviour[place]!));
   const costs = seeds.map(({ own }) => {
@@ -136,7 +125,8 @@ function judgeDial(steering: Steering, seeds: readonly SteeringValues[], dial: r
   ];
 } // biome-ignore format: a value a line
 
-function demonstrations(seeds: readonly SteeringValues[]): ClaimResult {
+/** Decides the claim on the examples in the prompt. @param seeds one each */
+export function judgeDemonstrations(seeds: readonly SteeringValues[]): ClaimResult {
   return {
     id: "style-demonstrations",
     measured: {

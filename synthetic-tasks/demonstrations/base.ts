@@ -64,17 +64,11 @@ export function drawTwins(
   count: number,
   random: Random,
 ): (readonly [string, string])[] {
-  const seen = new Map<string, readonly [string, string]>();
-  for (let attempt = 0; attempt < count * DRAWS && seen.size < count; attempt++) {
+  const twins = (): [string, string] => {
     const seed = random.uint32();
-    const [first, second] = labels.map((label) => drawText(texts, label, new Random(seed)).text) as [string, string];
-    if (first !== second) seen.set(first, [first, second]);
-  }
-  if (seen.size === count) return [...seen.values()];
-  throw new HeadscopeError("usage", `${texts.name}: there are no ${count} different pairs of texts`, {
-    remedy: "ask for fewer",
-    field: "examples",
-  });
+    return labels.map((label) => drawText(texts, label, new Random(seed)).text) as [string, string];
+  };
+  return different(count, twins, `${texts.name}: pairs of texts`, "examples");
 }
 
 /**
@@ -89,13 +83,23 @@ export function drawOpenings(texts: LabelledTexts, slot: string, count: number, 
     const common = named.every((name) => texts.slots.every((words) => words[name] === texts.slots[0]![name]));
     return place > 0 && common ? [head] : [];
   });
-  const seen = new Set<string>();
-  for (let attempt = 0; attempt < count * DRAWS && seen.size < count; attempt++)
-    seen.add(drawText({ ...texts, templates: heads }, 0, random).text);
-  if (seen.size === count) return [...seen];
-  throw new HeadscopeError("usage", `${texts.name}: there are no ${count} different beginnings of texts`, {
+  const opening = (): string => drawText({ ...texts, templates: heads }, 0, random).text;
+  return different(count, opening, `${texts.name}: beginnings of texts`, "prompts");
+}
+
+/** Draws until there are as many different things. @param what they are, in the plural @param field that asks for them */
+function different<T>(count: number, next: () => T, what: string, field: string): T[] {
+  const seen = new Map<string, T>();
+  for (let misses = 0; seen.size < count && misses < DRAWS; misses++) {
+    const drawn = next();
+    if (seen.has(String(drawn))) continue;
+    seen.set(String(drawn), drawn);
+    misses = 0;
+  }
+  if (seen.size === count) return [...seen.values()];
+  throw new HeadscopeError("usage", `${what}: only ${seen.size} different ones in ${DRAWS} draws`, {
     remedy: "ask for fewer",
-    field: "prompts",
+    field,
   });
 }
 

@@ -44,7 +44,7 @@ interface Event {
 
 /** A form in which events are told and asked about. */
 interface Telling {
-  /** What a deed is done to, in a sentence. */
+  /** Names the thing or person in a sentence. */
   object(what: string): string;
 }
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { flagSchema, type JsonSchema } from "../definitions/parameters.ts";
-import { CHOOSES, CIRCUIT_METHODS } from "../words.ts";
+import { CHOOSES, CIRCUIT_METHODS, TRAIN_PARTS } from "../words.ts";
 import type { Data } from "./fields.ts";
 
 const definition = z.object({
@@ -26,7 +26,9 @@ export const definitionsSchema = z.object({
   ),
   tasks: z.array(
     definition.extend({
-      train: z.array(flagSchema).describe("the model's and training's parameters, with the task's defaults"),
+      train: z
+        .array(flagSchema.extend({ part: z.enum(TRAIN_PARTS).describe("what it decides") }))
+        .describe("the model's and training's parameters, with the task's defaults"),
       probes: z.array(z.string()),
       part: z
         .literal("repeated")

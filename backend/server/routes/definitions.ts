@@ -10,7 +10,7 @@ import { flagsOf } from "../../common/definitions/parameters.ts";
 import { CIRCUIT_METHODS } from "../../common/words.ts";
 import { exporters, importers } from "../../exports/index.ts";
 import { policies } from "../../inference/policies/index.ts";
-import { trainFlags } from "../../training/spec.ts";
+import { trainFlags, trainPart } from "../../training/spec.ts";
 import { route } from "../http/route.ts";
 
 export const definitionRoutes = [
@@ -37,8 +37,16 @@ export function definitions(): Definitions {
     tasks: documents(tasks).map((document) => {
       const task = tasks.get(document.name);
       const taskFlags = new Set(document.flags.map(({ name }) => name));
-      const train = trainFlags(task).filter(({ name }) => !taskFlags.has(name));
-      return { ...document, train, probes: task.defaults?.probes ?? [], part: task.part };
+      const train = trainFlags(task)
+        .filter(({ name }) => !taskFlags.has(name))
+        .map((flag) => ({ ...flag, part: trainPart(flag.name) }));
+      return {
+        ...document,
+        train,
+        probes: task.defaults?.probes ?? [],
+
+        part: task.part,
+      };
     }),
     experiments: documents(experiments).map((document) => {
       const { claims, presets } = experiments.get(document.name);

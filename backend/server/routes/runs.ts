@@ -11,6 +11,7 @@ import {
   trainingSchema,
   trainRequest,
 } from "../../common/api/runs.ts";
+import { type RunReference, runReference, taskSample, taskSampleRequest } from "../../common/api/task-samples.ts";
 import { command, parameterPairs } from "../../common/command-line.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import { measureName } from "../../common/heads/head-metric.ts";
@@ -75,6 +76,30 @@ export const runRoutes = [
     params: id,
     answer: { description: "RunDetail", schema: runDetailSchema },
     handle: ({ params }, context) => runDetail(context, context.store.run(params.id)),
+  }),
+  route({
+    method: "get",
+    path: "/runs/:id/reference",
+    summary:
+      "The task's reference predictor on the rows on which a run is evaluated: the best there is, or a stated rule",
+    params: id,
+    answer: { description: "RunReference: loss and, of classes, accuracy by evaluation", schema: runReference },
+    async handle({ params, signal, caller }, { store, interactive }): Promise<RunReference> {
+      const { task, spec, seed } = store.run(params.id);
+      if (!tasks.names().includes(task)) return { evaluations: {} };
+      return interactive.ask("run-reference", { spec, seed }, { signal, caller, long: true });
+    },
+  }),
+  route({
+    method: "post",
+    path: "/task-samples",
+    summary: "Sequences of a task that models are trained on, in words",
+    body: () => taskSampleRequest,
+    answer: { description: "TaskSample", schema: taskSample },
+    handle({ body, signal, caller }, { interactive }) {
+      tasks.parse(body.task, body.params);
+      return interactive.ask("task-sample", body, { signal, caller, long: true });
+    },
   }),
   route({
     method: "get",

@@ -15,6 +15,8 @@ const NOUNS: Readonly<Record<string, string>> = {
   intervene: "an intervention",
   patch: "a patching",
   "patch-places": "a patching",
+  "task-sample": "a sequence of a task",
+  "run-reference": "a reference predictor",
   "ablate-each": "ablations in turn",
   attribute: "a direct attribution",
   lens: "a logit lens",

@@ -26,5 +26,7 @@ export const drafting = urlParam("new", flag());
 export const draftTask = urlParam("task", text("induction"));
 export const draftParams = urlParam("set", json<Readonly<Record<string, string>>>({}));
 export const draftSeeds = urlParam("seeds", text("0"));
+/** Parameters that a sweep varies, with their values. */
+export const draftAxes = urlParam("over", json<readonly { readonly name: string; readonly values: string }[]>([]));
 /** Probes that are measured along; "" for those of the task's defaults, "none" for none. */
 export const draftProbes = urlParam("measure", text());

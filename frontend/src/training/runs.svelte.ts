@@ -1,5 +1,6 @@
 import type { Events } from "../../../backend/common/api/events.ts";
 import type { RunCurves, RunDetail } from "../../../backend/common/api/runs.ts";
+import type { RunReference } from "../../../backend/common/api/task-samples.ts";
 import { get } from "../api/client.ts";
 import { Reading } from "../state/answer.svelte.ts";
 import { events } from "../state/events.svelte.ts";
@@ -8,12 +9,17 @@ import { curvesOf, type Measurement, type MetricCurves, withMeasurements } from 
 /** Measurements of a running run are shown at most this often, in milliseconds: plots of many lines then stay smooth. */
 const FLUSH = 400;
 
+/** Reference predictors are asked for one after the other: the server computes each. */
+let turn: Promise<unknown> = Promise.resolve();
+
 /** One run: its parameters, checkpoints and curves, which grow while it trains. */
 export class RunData {
   readonly id: string;
   readonly detail: Reading<RunDetail>;
   /** The first reading of the curves: whether it is under way, or has failed. */
   readonly reading: Reading<MetricCurves>;
+  /** The task's reference predictor on the rows on which the run is evaluated: the same however long it trains. */
+  readonly reference: Reading<RunReference>;
   #curves = $state.raw<MetricCurves | undefined>();
   #checkpoints = $state.raw<readonly number[]>([]);
   /** Since the curves were last asked for, or shown. */
@@ -28,6 +34,7 @@ export class RunData {
       this.#checkpoints = detail.checkpoints;
       return detail;
     });
+    this.reference = new Reading((call) => get<RunReference>(`${path}/reference`, call));
     this.reading = new Reading(async (call) => {
       const curves = curvesOf(await get<RunCurves>(`${path}/metrics`, call));
       this.#curves = withMeasurements(curves, this.#waiting.splice(0));
@@ -50,6 +57,7 @@ export class RunData {
     this.#waiting = [];
     void this.detail.read();
     void this.reading.read();
+    if (this.reference.value === undefined) turn = turn.then(() => this.reference.read());
   }
 
   measured(measurement: Measurement): void {

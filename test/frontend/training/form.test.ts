@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { answerOf } from "../../../backend/server/http/problems.ts";
 import { definitions } from "../../../backend/server/routes/definitions.ts";
+import { changeParameters } from "../../../backend/training/changes/parameters.ts";
 import { modelParameters, trainingParameters } from "../../../backend/training/parameters.ts";
 import { makeSpec } from "../../../backend/training/spec.ts";
 import { problemsByField } from "../../../frontend/src/components/controls/flags.ts";
@@ -23,15 +24,13 @@ const flags = runFlags(definitions().tasks.find(({ name }) => name === "inductio
 describe("the form of a new run", () => {
   it("parts every task's flags as the schemas do", () => {
     for (const task of definitions().tasks) {
-      const groups = groupFlags(task);
-      const names = Object.fromEntries(
-        Object.entries(groups).map(([part, own]) => [part, own.map(({ name }: { name: string }) => name)]),
-      );
-      expect(names).toEqual({
-        task: Object.keys(tasks.get(task.name).parameters.shape),
-        model: Object.keys(modelParameters.shape),
-        training: Object.keys(trainingParameters.shape),
-      });
+      const changes = Object.keys(changeParameters.shape);
+      expect(groupFlags(task).map(({ flags }) => flags.map(({ name }) => name))).toEqual([
+        Object.keys(tasks.get(task.name).parameters.shape),
+        Object.keys(modelParameters.shape),
+        Object.keys(trainingParameters.shape).filter((name) => !changes.includes(name)),
+        changes,
+      ]);
     }
   });
 

@@ -228,6 +228,15 @@ describe("panels", () => {
     expect(losses!.levels.map(({ label }) => label)).toEqual(["chance, a and b 8", "chance, c 32"]);
   });
 
+  it("have the reference predictor as a level, its mean over the runs", () => {
+    const loss: Readonly<Record<string, number>> = { "t-1": 0.5, "t-2": 0.7 };
+    const reference = (id: string) => ({ title: "ridge", evaluations: { in: { loss: loss[id]! } } });
+    const [both] = panelsOf({ ...source(true, 2), metrics: metricsOf(["in.loss", "in.accuracy"]), reference });
+    expect(both!.levels.map(({ label }) => label)).toEqual(["ridge 0.6"]);
+    const [, accuracy] = panelsOf({ ...source(false, 1), reference });
+    expect(accuracy!.levels.map(({ label }) => label)).toEqual(["chance 0.0156"]);
+  });
+
   it("of a single run can have a line for each head, in a panel for each probe", () => {
     const names = ["p.p[0.0]", "p.p[0.1]", "q.q[0.0]"];
     const curves = curvesOf(Object.fromEntries(names.map((name) => [name, [[1, 0.5]] as const])));

@@ -116,6 +116,7 @@ describe("the schemas are those of the server", () => {
       () => ({ model: "toy-induction", tokens: [8, 16], policies: [{ name: "knorm" }] }),
       { model: "toy-induction", tokens: [0] },
     ],
+    ["/api/task-samples", () => ({ task: "induction", params: { vocabulary: "8" } }), { task: "induction", count: 0 }],
     ["/api/scores", () => scores, { ...scores, metrics: { mine: { axis: "rows", values: [] } } }],
     ["/api/roots", () => ({ path: tmpdir() }), { path: "" }],
     ["/api/masks", () => ({ model: "toy-induction", ablate: ["0.1"] }), { model: "toy-induction", ablate: "0.1" }],
@@ -277,6 +278,8 @@ describe("answers are as their schemas say", () => {
     await ask("GET", "/api/runs");
     await ask("GET", `/api/runs/${run}`);
     await ask("GET", `/api/runs/${run}/metrics`);
+    await ask("GET", `/api/runs/${run}/reference`);
+    await ask("POST", "/api/task-samples", { task: "gaussian-classification", count: 2 });
     await ask("GET", "/api/jobs");
     await ask("GET", `/api/jobs/${job.id}`);
     await ask("POST", `/api/jobs/${job.id}/cancel`);

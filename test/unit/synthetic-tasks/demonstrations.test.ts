@@ -2,8 +2,10 @@ import { describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
 import {
   checkShots,
+  drawOpenings,
   drawPrompts,
   drawText,
+  drawTwins,
   LABELLED_TEXTS,
   labelTokens,
   promptTokens,
@@ -83,4 +85,38 @@ it("a tokenizer that cuts label words or joins parts is refused", () => {
   expect(() => labelTokens(cutting, sentiment!)).toThrow(expect.objectContaining({ kind: "unsupported" }));
   const joining = wordModel({ join: /:( \w+)/ });
   expect(() => promptTokens(joining, sentiment!, prompt!)).toThrow(expect.objectContaining({ kind: "unsupported" }));
+});
+
+describe("texts without demonstrations", () => {
+  const [sentiment] = LABELLED_TEXTS;
+
+  it("come in pairs that differ in the words of their label alone", () => {
+    const twins = drawTwins(sentiment!, [1, 0], 30, new Random(2));
+    expect(new Set(twins.map(([text]) => text)).size).toBe(30);
+    const [positive, negative] = sentiment!.slots.map(({ quality, feeling }) => [...quality!, ...feeling!]) as [string[], string[]]; // biome-ignore format: one line
+    for (const [source, target] of twins) {
+      const [from, to] = [source.split(" "), target.split(" ")];
+      expect(to).toHaveLength(from.length);
+      for (const [i, word] of from.entries()) {
+        if (word === to[i]) continue;
+        expect(negative.indexOf(word)).toBeGreaterThanOrEqual(0);
+        expect(positive.indexOf(to[i]!)).toBe(negative.indexOf(word));
+      }
+    }
+  });
+
+  it("begin up to the word of their label, without any other of its words", () => {
+    const openings = drawOpenings(sentiment!, "quality", 20, new Random(2));
+    expect(new Set(openings).size).toBe(20);
+    const said = sentiment!.slots.flatMap(({ quality, feeling }) => [...quality!, ...feeling!]);
+    for (const opening of openings) {
+      expect(opening).toMatch(/^(the \w+ (was|felt)|.+ called the \w+|it was a)$/);
+      for (const word of opening.split(" ")) expect(said).not.toContain(word);
+    }
+  });
+
+  it("are refused where there are no more", () => {
+    expect(() => drawTwins(sentiment!, [1, 0], 30_000, new Random(0))).toThrow(expect.objectContaining({ kind: "usage", field: "examples" })); // biome-ignore format: one line
+    expect(() => drawOpenings(sentiment!, "quality", 5000, new Random(0))).toThrow(expect.objectContaining({ kind: "usage", field: "prompts" })); // biome-ignore format: one line
+  });
 });

@@ -1,6 +1,8 @@
 import type { SweepDocument } from "../../../../backend/common/api/sweeps.ts";
 import { parameterText } from "../../../../backend/common/command-line.ts";
+import type { Figure } from "../../../../backend/common/figures/figure.ts";
 import { diagramCells } from "../../../../backend/common/figures/phase-diagram.ts";
+import type { PlotlyFigure } from "../../../../backend/common/figures/plotly.ts";
 import { figure } from "../../format.ts";
 import type { Table } from "../card/files.ts";
 
@@ -13,7 +15,7 @@ export interface CellRow {
   readonly mean: number | undefined;
   /** Ids of its runs. */
   readonly runs: readonly string[];
-  /** What has become of runs that are not done: "1 failed". */
+  /** Counts of runs that are not done by their status: "1 failed"; "" where all are. */
   readonly state: string;
 }
 
@@ -40,6 +42,18 @@ export function cellRows(sweep: SweepDocument, metric: string): CellRow[] {
 
 function rangeText({ mean, min, max }: { mean: number; min: number; max: number }): string {
   return min === max ? figure(mean) : `${figure(mean)} (${figure(min)} – ${figure(max)})`;
+}
+
+/** A diagram whose axes have all their values, also where nothing is measured yet: plotly shows those that have a colour. */
+export function withAllCells(source: Figure, { data, layout }: PlotlyFigure): PlotlyFigure {
+  if (source.kind !== "heatmap") return { data, layout };
+  const [columns, rows] = [source.x.labels.length, source.y.labels.length];
+  const xaxis = { ...(layout["xaxis"] as object), range: [-0.5, columns - 0.5], tickvals: source.x.labels };
+  const { autorange: _, ...axis } = layout["yaxis"] as Record<string, unknown>;
+  return {
+    data,
+    layout: { ...layout, xaxis, yaxis: { ...axis, range: [rows - 0.5, -0.5], tickvals: source.y.labels } },
+  };
 }
 
 /** The cells as a table for a CSV file. */

@@ -73,8 +73,14 @@ export function measureTitle(measure: string): string {
   return probe === name ? probe : `${probe}: ${name}`;
 }
 
+/** A measure of an evaluation. */
+export interface EvaluationMetric {
+  readonly name: string;
+  readonly what: "loss" | "accuracy";
+}
+
 /** The evaluation that a metric is measured on: "in-context" of "in-context.accuracy". */
-export function evaluationOf({ key, kind }: RunMetric): { name: string; what: "loss" | "accuracy" } | undefined {
+export function evaluationOf({ key, kind }: RunMetric): EvaluationMetric | undefined {
   if (kind !== "loss" && kind !== "accuracy") return undefined;
   return key === "loss" ? undefined : { name: key.slice(0, -kind.length - 1), what: kind };
 }

@@ -1,10 +1,11 @@
 import type { RunDetail } from "../../../../backend/common/api/runs.ts";
-import { halfOfRise } from "../../../../backend/common/rise.ts";
+import type { RunReference } from "../../../../backend/common/api/task-samples.ts";
+import { halfOfRise, mean } from "../../../../backend/common/rise.ts";
 import type { Level } from "../../components/plot/levels.ts";
 import type { Series } from "../comparison/compare.ts";
 import { bandOf, curveOf, type MetricCurve, type MetricCurves, smooth } from "./curves.ts";
 import type { Line } from "./figure.ts";
-import { evaluationOf, KIND_WORDS, measureTitle, type RunMetric, rises } from "./metrics.ts";
+import { type EvaluationMetric, evaluationOf, KIND_WORDS, measureTitle, type RunMetric, rises } from "./metrics.ts";
 
 /** A panel of curves: of one series all metrics of a kind, of several one metric. */
 export interface Panel {
@@ -30,6 +31,8 @@ export interface PanelSource {
   readonly metrics: readonly RunMetric[];
   curves(run: string): MetricCurves | undefined;
   evaluations(run: string): RunDetail["evaluations"];
+  /** The task's reference predictor on the run's evaluations, once it is known. */
+  reference?(run: string): RunReference | undefined;
   /** Weight of the past, 0 for none. */
   readonly smoothing: number;
   /** True if a single run's heads are drawn each, in a panel for each probe, instead of the best one. */
@@ -127,20 +130,35 @@ function smoothed(curve: MetricCurve, weight: number): MetricCurve & { raw?: Met
 }
 
 /** Levels that guessing reaches, once for each value; where evaluations differ in it, with their names. */
+/** Levels to compare with: guessing, and the task's reference predictor, mean over the runs. */
 function levelsOf(source: PanelSource, series: readonly Series[], metrics: readonly RunMetric[]): Level[] {
+  const runs = series.flatMap((each) => each.runs);
+  const evaluations = metrics.flatMap((metric) => evaluationOf(metric) ?? []);
+  const level = (words: string, measure: (run: string, evaluation: EvaluationMetric) => number | undefined) => {
+    const values = evaluations.flatMap((evaluation) => {
+      const all = runs.flatMap((run) => measure(run, evaluation) ?? []);
+      return all.length === 0 ? [] : [{ name: evaluation.name, value: mean(all) }];
+    });
+    return namedLevels(words, values);
+  };
+  const title = runs.map((run) => source.reference?.(run)?.title).find(Boolean);
+  return [
+    ...level("chance", (run, { name, what }) => source.evaluations(run)?.[name]?.chance?.[what]),
+    ...level(title ?? "", (run, { name, what }) => source.reference?.(run)?.evaluations[name]?.[what]),
+  ];
+}
+
+/** One level for each value to three digits; evaluations are named where their levels differ. */
+function namedLevels(words: string, values: readonly { readonly name: string; readonly value: number }[]): Level[] {
   const names = new Map<string, Set<string>>();
-  for (const metric of metrics) {
-    const evaluation = evaluationOf(metric);
-    if (evaluation === undefined) continue;
-    for (const run of series.flatMap(({ runs }) => runs)) {
-      const value = source.evaluations(run)?.[evaluation.name]?.chance?.[evaluation.what]?.toPrecision(3);
-      if (value !== undefined) names.set(value, (names.get(value) ?? new Set()).add(evaluation.name));
-    }
+  for (const { name, value } of values) {
+    const text = value.toPrecision(3);
+    names.set(text, (names.get(text) ?? new Set()).add(name));
   }
   const differ = new Set([...names.values()].map((each) => [...each].join())).size > 1;
   return [...names].map(([value, each]) => ({
     value: Number(value),
-    label: `chance${differ ? `, ${[...each].join(" and ")}` : ""} ${Number(value)}`,
+    label: `${words}${differ ? `, ${[...each].join(" and ")}` : ""} ${Number(value)}`,
   }));
 }
 

@@ -2,14 +2,8 @@ import type { Definitions } from "../../../../backend/common/api/definitions.ts"
 import type { RunDetail, TrainRequest } from "../../../../backend/common/api/runs.ts";
 import { command, parameterText } from "../../../../backend/common/command-line.ts";
 import type { Flag } from "../../../../backend/common/definitions/definition.ts";
-import type { ModelParams } from "../../../../backend/training/parameters.ts";
+import { TRAIN_PARTS, type TrainPart } from "../../../../backend/common/words.ts";
 import { defaultText } from "../../components/controls/flags.ts";
-
-// As a record, so that the compiler finds a parameter that is missing or has gone.
-const MODEL: Readonly<Record<keyof ModelParams, true>> = {
-  n_layers: true, n_heads: true, d_model: true, d_head: true, d_mlp: true, attention: true, attention_power: true,
-  attn_only: true, act_fn: true, normalization_type: true, positional_embedding_type: true, readout_hidden: true, init_range: true,
-}; // biome-ignore format: a table
 
 /** Parameters of a run by its task's definition. */
 type TaskFlags = Pick<Definitions["tasks"][number], "flags" | "train">;
@@ -19,20 +13,25 @@ export function runFlags({ flags, train }: TaskFlags): readonly Flag[] {
   return [...flags, ...train];
 }
 
-/** Parameters of a run by what they decide. */
-export interface FlagGroups {
-  readonly task: readonly Flag[];
-  readonly model: readonly Flag[];
-  readonly training: readonly Flag[];
+/** Parameters of a run that decide about one thing. */
+export interface FlagGroup {
+  readonly title: string;
+  readonly flags: readonly Flag[];
 }
 
-/** Parts the parameters of a run of a task. */
-export function groupFlags({ flags, train }: TaskFlags): FlagGroups {
-  return {
-    task: flags,
-    model: train.filter(({ name }) => Object.hasOwn(MODEL, name)),
-    training: train.filter(({ name }) => !Object.hasOwn(MODEL, name)),
-  };
+const PART_TITLES = {
+  model: "Model",
+  training: "Training",
+  changes: "Freezing, resets and pruning",
+} as const satisfies Record<TrainPart, string>;
+
+/** Parts the parameters of a run of a task by what they decide. */
+export function groupFlags({ flags, train }: TaskFlags): FlagGroup[] {
+  const parts = TRAIN_PARTS.map((name) => ({
+    title: PART_TITLES[name],
+    flags: train.filter(({ part }) => part === name),
+  }));
+  return [{ title: "Task", flags }, ...parts];
 }
 
 /** Settings of a new run; parameters are those that differ from the defaults, as text. */

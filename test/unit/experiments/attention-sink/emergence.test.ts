@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { ARMS, type Arm } from "../../../experiments/attention-sink/arms.ts";
-import { halfOfFall, judge, sinkClaims } from "../../../experiments/attention-sink/judge.ts";
-import type { SinkCurves } from "../../../experiments/attention-sink/measure.ts";
+import { ARMS, type Arm } from "../../../../experiments/attention-sink/arms.ts";
+import { halfOfFall, judge, sinkClaims } from "../../../../experiments/attention-sink/judge.ts";
+import type { SinkCurves } from "../../../../experiments/attention-sink/measure.ts";
 
 const STEPS = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 /** A curve that goes from one value to another between two of the steps. */
