@@ -34,7 +34,5 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
 ]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";
-export { type FunctionFamily, linearBasis, type Mixture } from "./families/family.ts";
-export { MixturePosterior } from "./families/posterior.ts";
 export { RidgePosterior } from "./learners/ridge.ts";
 export { type SampledRows, sampleRows } from "./sample.ts";

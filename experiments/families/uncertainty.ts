@@ -2,7 +2,7 @@ import { z } from "zod";
 import { HeadscopeError } from "../../backend/common/errors.ts";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import type { Model } from "../../backend/models/model.ts";
-import { MixturePosterior, normalLoss } from "../../synthetic-tasks/families/posterior.ts";
+import { normalLoss, promptMoments } from "../../synthetic-tasks/families/posterior.ts";
 import { type ClaimResult, type ClaimStatement, type Experiment, lastCheckpoint, type MeasurementPlan, seedList, type TrainedRun, type TrainingPlan } from "../base.ts"; // biome-ignore format: one line
 import { levelLine, mean, meanCaption, meanLine } from "../curves.ts";
 import { byPairs, promptOutputs } from "../predictions.ts";
@@ -119,19 +119,9 @@ const CENTRAL = 1.645;
 /** Compares a model with Bayes' predictor for the mixture of training on a split. @param shown pairs of training */
 async function compareSplit(model: Model, world: RunWorld, split: Split, { rows, shown }: Pick<Params, "rows" | "shown">): Promise<UncertaintyFit> {
   const prompts = evaluationPrompts(world, split, rows);
-  const { examples, x, y } = prompts;
+  const { examples, y } = prompts;
   const outputs = await promptOutputs(model, prompts); // [rows, examples, 2]
-  const d = x.length / (rows * examples);
-  const exact = Array.from({ length: rows }, (_, row) => {
-    const posterior = new MixturePosterior(world.mixtures.training);
-    return Array.from({ length: examples }, (__, i) => {
-      const pair = row * examples + i;
-      const own = x.subarray(pair * d, (pair + 1) * d);
-      const law = posterior.at(own);
-      posterior.observe(own, y[pair]!);
-      return law;
-    });
-  }).flat();
+  const exact = promptMoments(world.mixtures.training, prompts);
   const told = exact.map((_, pair) => ({ mean: outputs[2 * pair]!, variance: Math.exp(outputs[2 * pair + 1]!) }));
   const counts = [...exact.keys()].filter((pair) => pair % examples > 0 && pair % examples < shown);
   return {

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { Random } from "../../backend/common/random.ts";
-import { counted } from "../../backend/common/text.ts";
+import type { Model } from "../../backend/models/model.ts";
 import { averageModels, type HiddenMarkovModels } from "../../synthetic-tasks/hmm-mixture.ts";
 import { type Batch, tasks } from "../../synthetic-tasks/index.ts";
 import {
@@ -12,7 +12,7 @@ import {
   seedList,
   type TrainedRun,
 } from "../base.ts";
-import { type Curve, mean, meanLine } from "../curves.ts";
+import { type Curve, mean, meanCaption, meanLine } from "../curves.ts";
 import { outputsOf } from "../predictions.ts";
 import { trainingStage } from "../progress.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
@@ -202,36 +202,49 @@ function regretOf(rows: readonly Foretold[], predictor: "averaged" | "model"): n
   });
 }
 
+const byLength = z.array(z.number());
+/** Schema of what is compared of the last model. */
+const lastValues = z.object({
+  regret: z.object({ model: byLength, averaging: byLength }),
+  fresh: z.object({ model: z.number(), concept: z.number() }),
+});
+
 /** Compares a run with exact averaging at its checkpoints. */
-async function compare(run: TrainedRun, rows: number, context: ExperimentContext): Promise<Comparison> {
+async function compare(
+  { id, seed, taskParams, checkpoints: steps }: TrainedRun,
+  rows: number,
+  { measure }: ExperimentContext,
+): Promise<Comparison> {
   const task = tasks.get(TASK);
-  const [world, foreign] = [0, FOREIGN].map(
-    (apart) => task.world(run.taskParams, run.seed + apart) as HiddenMarkovModels,
-  ) as [HiddenMarkovModels, HiddenMarkovModels];
-  const batchOf = (models: HiddenMarkovModels) =>
-    task.sample(models, run.taskParams, new Random(run.seed, STREAM), rows);
-  const [learned, fresh] = [batchOf(world), batchOf(foreign)];
-  const steps = run.checkpoints;
-  const divergences: number[] = [];
-  for (const [n, step] of steps.entries()) {
-    context.signal.throwIfAborted();
-    context.progress(n, steps.length, labelOf(run.seed));
-    const model = await context.model(run, step);
-    try {
-      const foretold = foretell(world, world, learned, await outputsOf(model, learned));
-      divergences.push(divergenceOf(foretold));
-      if (n < steps.length - 1) continue;
-      const beyond = foretell(world, foreign, fresh, await outputsOf(model, fresh));
-      return {
-        divergence: { steps, values: divergences },
-        regret: { model: regretOf(foretold, "model"), averaging: regretOf(foretold, "averaged") },
-        fresh: { model: divergenceOf(beyond), concept: regretOf(beyond, "averaged").at(-1)! },
-      };
-    } finally {
-      model.dispose();
-    }
-  }
-  throw new Error(`run ${run.id} has no checkpoint`);
+  const [world, foreign] = [0, FOREIGN].map((apart) => task.world(taskParams, seed + apart) as HiddenMarkovModels) as [
+    HiddenMarkovModels,
+    HiddenMarkovModels,
+  ];
+  /** Predictions on fresh sequences of the models' concepts. */
+  const foretoldBy = async (model: Model, makers: HiddenMarkovModels): Promise<Foretold[]> => {
+    const batch = task.sample(makers, taskParams, new Random(seed, STREAM), rows);
+    return foretell(world, makers, batch, await outputsOf(model, batch));
+  };
+  const shared = { label: labelOf(seed), settings: { taskParams, seed, rows, revision: 1 } };
+  const divergences = await measure(
+    steps.map((step) => ({
+      ...{ name: "divergence", model: `run:${id}@${step}`, values: z.number(), ...shared },
+      measure: async (model) => divergenceOf(await foretoldBy(model, world)),
+    })),
+  );
+  const [last] = await measure([
+    {
+      ...{ name: "regret and fresh concepts", model: `run:${id}@${steps.at(-1)}`, values: lastValues, ...shared },
+      async measure(model) {
+        const [own, beyond] = [await foretoldBy(model, world), await foretoldBy(model, foreign)];
+        return {
+          regret: { model: regretOf(own, "model"), averaging: regretOf(own, "averaged") },
+          fresh: { model: divergenceOf(beyond), concept: regretOf(beyond, "averaged").at(-1)! },
+        };
+      },
+    },
+  ]);
+  return { divergence: { steps, values: divergences }, ...last! };
 }
 
 const labelOf = (seed: number): string => `predictions of seed ${seed}`;
@@ -253,7 +266,7 @@ function divergenceFigure(seeds: readonly Comparison[]): LineFigure {
     kind: "lines",
     name: "divergence",
     title: "Divergence of the model from exact Bayesian averaging",
-    caption: `KL(averaging || model), mean over positions. Mean of ${counted(seeds.length, "seed")}, band from the lowest to the highest; 0 is the ceiling, the first checkpoint chance.`,
+    caption: `KL(averaging || model), mean over positions. ${meanCaption(seeds.length)} 0 is the ceiling, the first checkpoint chance.`,
     x: { title: "training step", log: true },
     y: { title: "nats a token", log: true },
     lines: [
@@ -273,7 +286,7 @@ function regretFigure(seeds: readonly Comparison[], concepts: number): LineFigur
     kind: "lines",
     name: "regret",
     title: "Regret against the predictor that knows the concept",
-    caption: `Mean loss above that predictor's over the first T tokens. Mean of ${counted(seeds.length, "seed")}, bands from the lowest to the highest.`,
+    caption: `Mean loss above that predictor's over the first T tokens. ${meanCaption(seeds.length)}`,
     x: { title: "tokens T", log: true },
     y: { title: "nats a token", log: true },
     lines: [

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import { Random } from "../../backend/common/random.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { type Batch, tasks } from "../../synthetic-tasks/index.ts";
@@ -30,28 +31,31 @@ export interface Contender {
   start(): OnlineLearner;
 }
 
-/** The distances of a model from one learner, in shares of what predicting 0 everywhere costs. */
-export interface Distance {
-  /** Mean squared difference of predictions over the variance of y, from the second x on. */
-  readonly spd: number;
-  /** Mean squared distance of implied weights over that of w from 0. */
-  readonly ilwd: number;
-}
+const byPairs = z.array(z.number());
 
-/** One model beside the learners. */
-export interface LearnerDistances {
+/** Schema of the distances of a model from one learner, in shares of what predicting 0 everywhere costs. */
+const distanceValues = z.object({
+  /** Mean squared difference of predictions over the variance of y, from the second x on. */
+  spd: z.number(),
+  /** Mean squared distance of implied weights over that of w from 0. */
+  ilwd: z.number(),
+});
+/** The distances of a model from one learner. */
+export type Distance = z.output<typeof distanceValues>;
+
+/** Schema of one model beside the learners. */
+export const learnerDistanceValues = z.object({
   /** By the contender's name. */
-  readonly distances: Readonly<Record<string, Distance>>;
+  distances: z.record(z.string(), distanceValues),
   /** Distance by SPD of predicting 0 from the posterior mean: chance. */
-  readonly zero: number;
+  zero: z.number(),
   /** Squared error over the variance of y by pairs seen, of the model and of the contenders. */
-  readonly errors: {
-    readonly model: readonly number[];
-    readonly learners: Readonly<Record<string, readonly number[]>>;
-  };
+  errors: z.object({ model: byPairs, learners: z.record(z.string(), byPairs) }),
   /** Share of the model's predictions on fresh queries that is linear in x, mean over contexts. */
-  readonly linearity: number;
-}
+  linearity: z.number(),
+});
+/** One model beside the learners. */
+export type LearnerDistances = z.output<typeof learnerDistanceValues>;
 
 /**
  * The learners that models are held against.

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import type { ClaimResult, ClaimStatement } from "../base.ts";
 import { mean } from "../curves.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
@@ -81,18 +82,14 @@ export interface ModelFit extends LearnerDistances {
   readonly all: readonly Contender[];
 }
 
-/** Scores of the two targets' probes by layer, at the best place. */
-export interface Decoded {
-  readonly moment: readonly LayerScore[];
-  readonly weights: readonly LayerScore[];
-}
-
 /** R² of a layer's probe: of held-out sequences, the lower end of its interval, and of shuffled targets. */
-export interface LayerScore {
-  readonly score: number;
-  readonly low: number;
-  readonly control: number;
-}
+const layerScore = z.object({ score: z.number(), low: z.number(), control: z.number() });
+export type LayerScore = z.output<typeof layerScore>;
+
+/** Schema of the scores of the two targets' probes by layer, at the best place. */
+export const decodedValues = z.object({ moment: z.array(layerScore), weights: z.array(layerScore) });
+/** Scores of the two targets' probes. */
+export type Decoded = z.output<typeof decodedValues>;
 
 /** Fits of one seed: depths and widths ascending, noises ascending, and the probes of its deepest model. */
 export interface SeedFits {

@@ -2,11 +2,11 @@ import { z } from "zod";
 import type { LinearProbe } from "../../backend/common/api/linear-probes.ts";
 import { tasks } from "../../synthetic-tasks/index.ts";
 import { taskProbe } from "../../synthetic-tasks/task-probe.ts";
-import { type Experiment, type ExperimentContext, seedList, type TrainedRun, type TrainingPlan } from "../base.ts";
+import { type Experiment, lastCheckpoint, type MeasurementPlan, seedList, type TrainedRun, type TrainingPlan } from "../base.ts"; // biome-ignore format: one line
 import { trainingStage } from "../progress.ts";
 import { decodedFigure, distanceFigure, errorFigure, noiseFigure } from "./figures/learning-algorithm.ts";
-import { contenders, learnerDistances, ridgeName } from "./learner-distances.ts";
-import { claims, type Decoded, judge, type LayerScore, type ModelFit, PENALTY_FACTOR, type SeedFits } from "./learning-algorithm-claims.ts"; // biome-ignore format: one line
+import { type Contender, contenders, learnerDistances, learnerDistanceValues, ridgeName } from "./learner-distances.ts";
+import { claims, decodedValues, judge, type LayerScore, type ModelFit, PENALTY_FACTOR, type SeedFits } from "./learning-algorithm-claims.ts"; // biome-ignore format: one line
 
 const TASK = "linear-regression";
 /** Work of holding one model against the learners, and of its probes, in optimiser steps of one layer. */
@@ -81,42 +81,52 @@ function penaltiesOf({ penalties }: Params, sigma: number): number[] {
 const measuredLabel = (setting: Setting): string => `learners beside ${labelOf(setting)}`;
 const PROBES = "probes of the deepest";
 
-/** A run's last model beside the learners. */
-async function fitOf(run: TrainedRun, setting: Setting, params: Params, context: ExperimentContext): Promise<ModelFit> {
-  const { dimension, rows } = params;
+/** The learners that a setting's models are held against. */
+function contendersOf(setting: Setting, params: Params): Contender[] {
   const { sigma } = setting;
-  const all = contenders({ dimension, sigma, tau: 1 }, penaltiesOf(params, sigma));
-  const model = await context.model(run, run.checkpoints.at(-1)!);
-  try {
-    const found = await learnerDistances(model, { params: run.taskParams, seed: run.seed, all, rows });
-    return { ...setting, all, ...found };
-  } finally {
-    model.dispose();
-  }
+  return contenders({ dimension: params.dimension, sigma, tau: 1 }, penaltiesOf(params, sigma));
 }
 
-/** Probes of a run's last model for both targets, at the best of the places in each layer. */
-async function decodedOf(run: TrainedRun, context: ExperimentContext): Promise<Decoded> {
-  const trained = { task: tasks.get(TASK), params: run.taskParams, seed: run.seed };
-  const model = await context.model(run, run.checkpoints.at(-1)!);
-  const scores = async (target: string): Promise<LayerScore[]> => {
-    const places: LinearProbe[] = [];
-    for (const position of PLACES)
-      places.push(
-        await taskProbe(model, trained, { target, position, rows: PROBED, seed: run.seed, signal: context.signal }),
-      );
-    return places[0]!.layers.map((_, layer) =>
-      places
-        .map(({ layers }) => layers[layer]!)
-        .map(({ score, interval: [low], control = 0 }) => ({ score, low, control }))
-        .reduce((a, b) => ({ ...(a.score >= b.score ? a : b), control: Math.max(a.control, b.control) })),
-    );
+/** Holds a run's last model against the learners. */
+function fitPlan(run: TrainedRun, setting: Setting, params: Params): MeasurementPlan<typeof learnerDistanceValues> {
+  const { seed, taskParams } = run;
+  const { rows } = params;
+  const penalties = penaltiesOf(params, setting.sigma);
+  return {
+    name: "learners",
+    label: measuredLabel(setting),
+    model: lastCheckpoint(run),
+    settings: { taskParams, seed, rows, penalties, revision: 1 },
+    values: learnerDistanceValues,
+    measure: (model) => learnerDistances(model, { params: taskParams, seed, all: contendersOf(setting, params), rows }),
   };
-  try {
-    return { moment: await scores("moment"), weights: await scores("least-squares") };
-  } finally {
-    model.dispose();
-  }
+}
+
+/** Probes a run's last model for both targets, at the best of the places in each layer. */
+function decodedPlan(run: TrainedRun): MeasurementPlan<typeof decodedValues> {
+  const { seed, taskParams: params } = run;
+  const trained = { task: tasks.get(TASK), params, seed };
+  return {
+    name: "probes",
+    label: PROBES,
+    model: lastCheckpoint(run),
+    settings: { params, seed, places: PLACES, rows: PROBED, revision: 1 },
+    values: decodedValues,
+    async measure(model, { signal }) {
+      const scores = async (target: string): Promise<LayerScore[]> => {
+        const places: LinearProbe[] = [];
+        for (const position of PLACES)
+          places.push(await taskProbe(model, trained, { target, position, rows: PROBED, seed, signal }));
+        return places[0]!.layers.map((_, layer) =>
+          places
+            .map(({ layers }) => layers[layer]!)
+            .map(({ score, interval: [low], control = 0 }) => ({ score, low, control }))
+            .reduce((a, b) => ({ ...(a.score >= b.score ? a : b), control: Math.max(a.control, b.control) })),
+        );
+      };
+      return { moment: await scores("moment"), weights: await scores("least-squares") };
+    },
+  };
 }
 
 /** Models that learn linear regression in context, held against learning algorithms by depth, width and noise. */
@@ -154,22 +164,13 @@ export const learningAlgorithm: Experiment<typeof parameters> = {
     for (const setting of all) {
       const runs = await context.train(planOf(params, setting), seeds);
       if (labelOf(setting) === labelOf(depths.at(-1)!)) deepest = runs;
-      const own: ModelFit[] = [];
-      for (const [i, run] of runs.entries()) {
-        context.signal.throwIfAborted();
-        context.progress(i, runs.length, measuredLabel(setting));
-        own.push(await fitOf(run, setting, params, context));
-      }
-      fits.set(labelOf(setting), own);
+      const found = await context.measure(runs.map((run) => fitPlan(run, setting, params)));
+      fits.set(labelOf(setting), found.map((each) => ({ ...setting, all: contendersOf(setting, params), ...each })));
     }
-    const bySeed: SeedFits[] = [];
-    for (const [i, run] of deepest.entries()) {
-      context.progress(i, deepest.length, PROBES);
+    const bySeed = (await context.measure(deepest.map(decodedPlan))).map((decoded, i): SeedFits => {
       const along = (sweep: readonly Setting[]) => sweep.map((setting) => fits.get(labelOf(setting))![i]!);
-      const decoded = await decodedOf(run, context);
-      bySeed.push({ depths: along(depths), widths: along(widths), noises: along(noises), decoded });
-    }
-    context.progress(deepest.length, deepest.length, PROBES);
+      return { depths: along(depths), widths: along(widths), noises: along(noises), decoded };
+    });
     const share = (examples - 1) / (examples + dimension);
     return {
       claims: judge(bySeed, share, noises.map(({ sigma }) => ridgeName(sigma ** 2))),

@@ -2,9 +2,9 @@ import type { z } from "zod";
 import { Random } from "../../backend/common/random.ts";
 import type { Batch, Evaluation, SyntheticTask } from "../../backend/training/task.ts";
 import { fixed, task } from "../base.ts";
-import { promptBatch, promptPositions, regressionPrompts } from "../learners/prompts.ts";
+import { promptBatch, promptPositions, type RegressionPrompts, regressionPrompts } from "../learners/prompts.ts";
 import { drawPrompts, type InputLaw, type Mixture } from "./family.ts";
-import { MixturePosterior, type Moments, normalLoss } from "./posterior.ts";
+import { normalLoss, promptMoments } from "./posterior.ts";
 
 /** Stream of a seed that a run's mixtures are drawn from. */
 const WORLD_STREAM = 0xffffffff;
@@ -53,7 +53,16 @@ export function familyTask<S extends z.ZodObject<{ examples: z.ZodType<number> }
   definition: FamilyTask<S>,
 ): SyntheticTask<S, Mixtures> {
   type Params = z.output<S> & PairParams;
-  const { dimension, inputs = () => normalInputs, counted, output = "values", mixtures, evaluations } = definition;
+  const {
+    dimension,
+    inputs = () => normalInputs,
+    counted,
+    output = "values",
+    check = () => {},
+    mixtures,
+    evaluations,
+    ...named
+  } = definition;
   const sizeOf = (params: Params) => ({ dimension: dimension(params), examples: params.examples });
   const drawBatch = (
     mixture: Mixture,
@@ -70,20 +79,6 @@ export function familyTask<S extends z.ZodObject<{ examples: z.ZodType<number> }
     const prompts = drawPrompts(mixture, law, { ...sizeOf(params), rows }, random);
     return { ...promptBatch(prompts), layout: prompts.families };
   };
-  const momentsOf = (world: Mixtures, params: Params, batch: Batch): Moments[] => {
-    const { rows, examples, x, y } = regressionPrompts(sizeOf(params), batch);
-    const d = dimension(params);
-    return Array.from({ length: rows }, (_, row) => {
-      const posterior = new MixturePosterior(world.training);
-      return Array.from({ length: examples }, (__, i) => {
-        const pair = row * examples + i;
-        const own = x.subarray(pair * d, (pair + 1) * d);
-        const law = posterior.at(own);
-        posterior.observe(own, y[pair]!);
-        return law;
-      });
-    }).flat();
-  };
   const evaluation = ({
     title,
     mixture = "training",
@@ -99,14 +94,14 @@ export function familyTask<S extends z.ZodObject<{ examples: z.ZodType<number> }
       drawBatch(world[mixture]!, params, { rows, scale: scale?.(params) ?? 1 }, random),
   });
   return task({
-    ...definition,
+    ...named,
     shape: (params) => ({
       input: { kind: "vectors", width: dimension(params) },
       output: { kind: output, width: 1 },
       positions: promptPositions(params as Params),
       scored: "all",
     }),
-    check: definition.check ?? (() => {}),
+    check,
     world: (params, seed) => mixtures(params, new Random(seed, WORLD_STREAM)),
     sample(world, params, random, rows) {
       const batch = drawBatch(world.training, params as Params, { rows }, random);
@@ -119,27 +114,34 @@ export function familyTask<S extends z.ZodObject<{ examples: z.ZodType<number> }
       title: "posterior mean over the families of training, each weighted by its evidence",
       predict(world, params, batch) {
         const width = output === "gaussian" ? 2 : 1;
-        const { examples } = params as Params;
-        const predictions = new Float64Array(batch.rows * promptPositions({ examples }) * width);
-        momentsOf(world, params as Params, batch).forEach(({ mean, variance }, pair) => {
-          const position = Math.floor(pair / examples) * promptPositions({ examples }) + 2 * (pair % examples);
+        const prompts = regressionPrompts(sizeOf(params as Params), batch);
+        const { rows, examples } = prompts;
+        const positions = promptPositions(prompts);
+        const predictions = new Float64Array(rows * positions * width);
+        promptMoments(world.training, prompts).forEach(({ mean, variance }, pair) => {
+          const position = Math.floor(pair / examples) * positions + 2 * (pair % examples);
           predictions.set(output === "gaussian" ? [mean, Math.log(variance)] : [mean], position * width);
         });
         return predictions;
       },
     },
-    describe(world, params, batch, row) {
-      const size = sizeOf(params as Params);
-      const { x, y } = regressionPrompts(size, batch);
-      const { dimension: d, examples } = size;
-      const laws = momentsOf(world, params as Params, batch).slice(row * examples, (row + 1) * examples);
-      return laws
-        .map((law, i) => {
-          const pair = row * examples + i;
-          const foretold = output === "gaussian" ? [law.mean, Math.sqrt(law.variance)] : [law.mean];
-          return `x ${fixed(x.subarray(pair * d, (pair + 1) * d))}   y ${fixed([y[pair]!])}   Bayes says ${fixed(foretold)}`;
-        })
-        .join("\n");
-    },
+    describe: (world, params, batch, row) =>
+      describeRow(world.training, regressionPrompts(sizeOf(params as Params), batch), { row, output }),
   } as SyntheticTask<S, Mixtures>);
 }
+
+/** One row as text: its pairs, and the law of y before it is seen: its mean and, of outputs with a variance, its standard deviation. */
+function describeRow(
+  mixture: Mixture,
+  { rows, examples, x, y }: RegressionPrompts,
+  { row, output }: { row: number; output: "values" | "gaussian" },
+): string {
+  const d = x.length / (rows * examples);
+  const first = row * examples;
+  const one = { rows: 1, examples, x: x.subarray(first * d, (first + examples) * d), y: y.subarray(first, first + examples) };
+  const lines = promptMoments(mixture, one).map(({ mean, variance }, i) => {
+    const law = output === "gaussian" ? [mean, Math.sqrt(variance)] : [mean];
+    return `x ${fixed(one.x.subarray(i * d, (i + 1) * d))}   y ${fixed([one.y[i]!])}   Bayes says ${fixed(law)}`;
+  });
+  return lines.join("\n");
+} // biome-ignore format: one line

@@ -1,4 +1,5 @@
 import type { OnlineLearner } from "../learners/base.ts";
+import type { RegressionPrompts } from "../learners/prompts.ts";
 import { RidgePosterior } from "../learners/ridge.ts";
 import type { FunctionFamily, Mixture } from "./family.ts";
 
@@ -97,4 +98,19 @@ export class MixturePosterior implements OnlineLearner {
 /** Negative logarithm of a normal law's density at y: the Gaussian loss, in nats. */
 export function normalLoss({ mean, variance }: Moments, y: number): number {
   return 0.5 * (Math.log(2 * Math.PI * variance) + (y - mean) ** 2 / variance);
+}
+
+/** Law of every y of prompts, given its x and the pairs before it [rows * examples]. */
+export function promptMoments(mixture: Mixture, { rows, examples, x, y }: RegressionPrompts): Moments[] {
+  const d = x.length / (rows * examples);
+  return Array.from({ length: rows }, (_, row) => {
+    const posterior = new MixturePosterior(mixture);
+    return Array.from({ length: examples }, (__, i) => {
+      const pair = row * examples + i;
+      const own = x.subarray(pair * d, (pair + 1) * d);
+      const law = posterior.at(own);
+      posterior.observe(own, y[pair]!);
+      return law;
+    });
+  }).flat();
 }

@@ -37,6 +37,9 @@ const PLACES: readonly (readonly [file: string, address: string])[] = [
   ["exports/csv-1/heads.csv", "/api/exports/csv-1/files/heads.csv"],
   [`experiments/${experiment}-quick/report.json`, `/api/experiments/${experiment}/report`],
   [`experiments/${experiment}-quick/report.json`, "/api/experiments"],
+  [`experiments/${experiment}-quick/report.json`, `/api/experiments/${experiment}/figure`],
+  ["sweeps/induction-0a.json", "/api/sweeps/induction-0a"],
+  ["sweeps/induction-0a.json", "/api/sweeps"],
 ];
 
 function place(file: string): string {
@@ -122,7 +125,8 @@ describe("folders of the data folder that are links out of it", () => {
     elsewhere("scores/x.json", { ...SCORES, probe: secret });
     elsewhere("masks/x.json", { ...MASK, source: secret });
     elsewhere("exports/csv-1/heads.csv", { secret });
-    for (const name of ["scores", "masks", "exports", "experiments"])
+    elsewhere("sweeps/induction-0a.json", { secret });
+    for (const name of ["scores", "masks", "exports", "experiments", "sweeps"])
       symlinkSync(join(box.outside, name), join(box.inside, name));
     mkdirSync(join(box.outside, "experiments", `${experiment}-quick`), { recursive: true });
     writeFileSync(join(box.outside, "experiments", `${experiment}-quick`, "report.json"), secret);
@@ -141,6 +145,9 @@ describe("folders of the data folder that are links out of it", () => {
     "/api/exports/csv-1/files/heads.csv",
     `/api/experiments/${experiment}/report`,
     `/api/experiments/${experiment}/report.html`,
+    `/api/experiments/${experiment}/figure`,
+    "/api/sweeps",
+    "/api/sweeps/induction-0a",
   ])("are not read: %s", async (address) => {
     const { status, text } = await server.get(address);
     expect(status).toBeLessThan(500);
@@ -154,6 +161,7 @@ describe("folders of the data folder that are links out of it", () => {
     expect((await server.post("/api/exports", { format: "csv", scores: SCORES })).status).toBe(422);
     expect((await server.remove("/api/scores/scores/x.json")).status).toBe(404);
     expect((await server.remove("/api/masks/masks/x.json")).status).toBe(404);
+    expect((await server.remove("/api/sweeps/induction-0a")).status).toBe(422);
     expect(box.outsideNow()).toBe(before);
   });
 });

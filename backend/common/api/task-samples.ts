@@ -21,7 +21,10 @@ export const taskSample = z.object({
 });
 export type TaskSample = Data<typeof taskSample>;
 
-const level = z.object({ loss: z.number(), accuracy: z.number().optional() });
+const level = z.object({
+  loss: z.number().optional().describe("absent where it gave no probability to something that came"),
+  accuracy: z.number().optional(),
+});
 
 /** Schema of what a task's reference predictor reaches on the rows on which a run is evaluated. */
 export const runReference = z.object({

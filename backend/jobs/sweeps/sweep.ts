@@ -9,7 +9,7 @@ import type { WorkerOptions } from "../client.ts";
 import { train } from "../kinds/train.ts";
 import { Queue } from "../queue.ts";
 import { runsFor } from "../reuse.ts";
-import { trainRuns } from "../train-runs.ts";
+import { enlist, trainRuns } from "../train-runs.ts";
 import { resultOf, type SweepResult } from "./results.ts";
 import { fieldOf, type Sweep, sweepPoints, varied } from "./sweep-file.ts";
 
@@ -104,43 +104,78 @@ export function describeValues(values: Readonly<Record<string, unknown>>): strin
  * @throws HeadscopeError `cancelled` when `signal` stops it
  */
 export async function runSweep(store: Store, plan: SweepPlan, options: SweepOptions = {}): Promise<SweepResult[]> {
-  const { signal, onProgress, onPoint, worker } = options;
-  const queue = new Queue(store, { kinds: [train] });
-  const runs = enlist(store, queue, plan);
-  const work = plan.points.map(({ spec }, i) => {
-    const waiting = runs[i]!.filter(({ status }) => status !== "done").length;
-    return waiting * spec.training.steps * spec.model.n_layers;
-  });
-  const total = sum(work);
-  const results: SweepResult[] = [];
+  const { signal, onPoint, worker } = options;
+  const queue = new Queue(store, { kinds: [train], worker });
+  const { runs, jobs } = enlistAll(store, plan);
+  const progress = new SweepProgress(plan, runs, options.onProgress);
+  const results = new Map<number, SweepResult>();
+  const finish = (i: number): SweepResult => {
+    const ids = runs[i]!.map(({ id }) => id);
+    const result = resultOf(store, plan.points[i]!.values, ids);
+    results.set(i, result);
+    progress.finished(i);
+    onPoint?.(i, result);
+    return result;
+  };
   try {
-    for (const [i, { values }] of plan.points.entries()) {
-      signal?.throwIfAborted();
-      const failure = await trained(store, runs[i]!, {
+    signal?.throwIfAborted();
+    // One process for all of them: what a step of one shape needs is compiled once.
+    if (jobs.size > 0)
+      await queue.work({
+        only: [...jobs.keys()],
         signal,
-        onProgress({ done, total: steps, values }) {
-          const share = steps > 0 ? done / steps : 0;
-          const whole = Math.round(sum(work.slice(0, i)) + share * work[i]!);
-          onProgress?.(i, { done: whole, total, label: `training ${plan.task}`, values });
+        onProgress: ({ id }, told) => progress.tell(jobs.get(id)!, told),
+        onEnd({ id, status }) {
+          const i = jobs.get(id)!;
+          if (status === "queued") return; // its worker crashed, and it is tried once more
+          jobs.delete(id);
+          if (signal?.aborted !== true && ![...jobs.values()].includes(i)) finish(i);
         },
-        worker,
       });
+    for (const i of plan.points.keys()) {
       signal?.throwIfAborted();
-      const result = resultOf(
-        store,
-        values,
-        runs[i]!.map(({ id }) => id),
-      );
+      if (results.has(i)) continue;
+      const failure = await trained(store, runs[i]!, { signal, onProgress: (told) => progress.tell(i, told), worker });
+      signal?.throwIfAborted();
+      const result = finish(i);
       // What no run has failed with is not this point's alone: another process has its runs, or the disk is full.
       if (failure !== undefined && result.runs.every(({ status }) => status !== "failed")) throw failure.error;
-      results.push(result);
-      onPoint?.(i, result);
     }
-    return results;
+    return [...plan.points.keys()].map((i) => results.get(i)!);
   } finally {
-    const jobs = new Set(runs.flat().map(({ id }) => store.run(id).job));
+    const waiting = new Set(runs.flat().map(({ id }) => store.run(id).job));
     for (const job of queue.list())
-      if (job.status === "queued" && jobs.has(job.id) && !store.isHeld(job.id)) queue.cancel(job.id);
+      if (job.status === "queued" && waiting.has(job.id) && !store.isHeld(job.id)) queue.cancel(job.id);
+  }
+}
+
+/** The progress of a sweep as one whole, in steps of one layer and one seed of the runs that are not done; it never goes back. */
+class SweepProgress {
+  readonly #label: string;
+  /** By point. */
+  readonly #work: readonly number[];
+  readonly #finished = new Set<number>();
+  readonly #tell: SweepOptions["onProgress"];
+
+  constructor({ task, points }: SweepPlan, runs: readonly (readonly RunRecord[])[], tell: SweepOptions["onProgress"]) {
+    this.#label = `training ${task}`;
+    this.#tell = tell;
+    this.#work = points.map(({ spec }, i) => {
+      const waiting = runs[i]!.filter(({ status }) => status !== "done").length;
+      return waiting * spec.training.steps * spec.model.n_layers;
+    });
+  }
+
+  /** Takes how far the training of a point is. */
+  tell(point: number, { done, total, values }: JobProgress): void {
+    const before = sum([...this.#finished].map((i) => this.#work[i]!));
+    const share = total > 0 && !this.#finished.has(point) ? done / total : 0;
+    const whole = Math.round(before + share * this.#work[point]!);
+    this.#tell?.(point, { done: whole, total: sum(this.#work), label: this.#label, values });
+  }
+
+  finished(point: number): void {
+    this.#finished.add(point);
   }
 }
 
@@ -161,20 +196,22 @@ async function trained(
   }
 }
 
-/** The runs of each point, new where there are none, and a job in the queue for those that are new, so that others see what is to come. */
-function enlist(store: Store, queue: Queue, plan: SweepPlan): RunRecord[][] {
+/**
+ * The runs of each point, new where there are none, and jobs in the queue for all that are to be trained and that no living process
+ * has, so that others see what is to come.
+ * @returns `jobs`: the point of each job
+ */
+function enlistAll(store: Store, plan: SweepPlan): { runs: RunRecord[][]; jobs: Map<number, number> } {
   return store.transaction(() => {
-    const groups = runsFor(
-      store,
-      plan.points.map(({ spec }) => spec),
-      plan.seeds,
-    );
-    for (const runs of groups) {
-      const fresh = runs.filter(({ status, job }) => status === "queued" && job === undefined);
-      if (fresh.length === 0) continue;
-      const job = queue.add(train.name, { runs: fresh.map(({ id }) => id) }, { keep: true });
-      for (const { id } of fresh) store.updateRun(id, { job: job.id });
-    }
-    return groups;
+    const specs = plan.points.map(({ spec }) => spec);
+    const runs = runsFor(store, specs, plan.seeds);
+    const jobs = new Map<number, number>();
+    for (const [i, own] of runs.entries())
+      for (const group of new Set(own.filter(({ status }) => status !== "done").map((run) => run.group))) {
+        const held = store.runs({ group }).some(({ job }) => job !== undefined && store.isHeld(job));
+        const job = held ? undefined : enlist(store, group, { keep: true });
+        if (job !== undefined) jobs.set(job.id, i);
+      }
+    return { runs, jobs };
   });
 }

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import type { RunReference } from "../../common/api/task-samples.ts";
-import { referenceLevels } from "../../training/reference.ts";
+import { referenceLevels } from "../../training/evaluations.ts";
 import type { TrainSpec } from "../../training/spec.ts";
 import { handler } from "../handler.ts";
 

@@ -15,7 +15,7 @@ export interface CellRow {
   readonly mean: number | undefined;
   /** Ids of its runs. */
   readonly runs: readonly string[];
-  /** What has become of runs that are not done: "1 failed". */
+  /** Counts of runs that are not done by their status: "1 failed"; "" where all are. */
   readonly state: string;
 }
 

@@ -40,9 +40,13 @@ describe("a sweep", () => {
     expect(store.jobs().map(({ status }) => status)).toEqual(["done", "cancelled"]);
     const first = store.runs().slice(0, 2);
 
-    const trained: number[] = [];
-    const results = await runSweep(store, planned, { onProgress: (point) => trained.push(point) });
-    expect(new Set(trained)).toEqual(new Set([1]));
+    const told: { point: number; done: number; total: number }[] = [];
+    const results = await runSweep(store, planned, { onProgress: (point, each) => told.push({ point, ...each }) });
+    expect(new Set(told.map(({ point }) => point))).toEqual(new Set([1]));
+    // Two seeds of twelve steps of one layer: what was done before is no part of the way.
+    expect(new Set(told.map(({ total }) => total))).toEqual(new Set([24]));
+    expect(told.map(({ done }) => done)).toEqual(told.map(({ done }) => done).toSorted((a, b) => a - b));
+    expect(told.at(-1)!.done).toBe(24);
     expect(store.runs().slice(0, 2)).toEqual(first);
     expect(results.map(({ runs }) => runs.map(({ run, seed, status }) => [run, seed, status]))).toEqual([
       [["induction-1", 0, "done"], ["induction-2", 1, "done"]], // biome-ignore format: a table

@@ -2,16 +2,23 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openStore, type Store } from "../../../../backend/store/store.ts";
-import { experimentParameters, experiments, runExperiment } from "../../../../experiments/index.ts";
-import { buildCli } from "../../../helpers/cli.ts";
+import { openStore, type Store } from "../../../backend/store/store.ts";
+import { experimentParameters, experiments, runExperiment } from "../../../experiments/index.ts";
+import { buildCli } from "../../helpers/cli.ts";
 
-const SMALL = { seeds: [0, 1], steps: 100, n_layers: 1, n_heads: 1, d_model: 8, batch: 8, rows: 32 };
-const FIGURES = {
-  "bayesian-prism": 7,
-  forgetting: 2,
-  uncertainty: 5,
-};
+const SMALL = { seeds: [0, 1], steps: 100, n_layers: 1, d_model: 8, batch: 8, rows: 32 };
+/** Each experiment's own sizes, and how many figures it has. */
+const RUNS = [
+  ["bayesian-prism", { ...SMALL, n_heads: 1, examples: 6, contexts: 8 }, 7],
+  ["forgetting", { ...SMALL, n_heads: 1, examples: 6, tuning_steps: 20 }, 2],
+  ["uncertainty", { ...SMALL, n_heads: 1, examples: 6, shown: 4 }, 5],
+  ["bayesian-averaging", { ...SMALL, context: 16, concepts: 2, vocabulary: 4, states: 2, checkpoints: 3 }, 2],
+  [
+    "learning-algorithm",
+    { seeds: [0, 1], steps: 100, dimension: 2, examples: 4, depths: [1, 2], d_model: 8, widths: [4, 8], batch: 8, rows: 32 },
+    6,
+  ],
+] as const; // biome-ignore format: sizes a line
 
 describe("a very small run of", () => {
   let folder: string;
@@ -31,16 +38,12 @@ describe("a very small run of", () => {
     await rm(folder, { recursive: true });
   });
 
-  test.each([
-    ["bayesian-prism", { examples: 6, contexts: 8 }],
-    ["forgetting", { examples: 6, tuning_steps: 20 }],
-    ["uncertainty", { examples: 6, shown: 4 }],
-  ] as const)("%s trains, measures and judges; again, it measures nothing", async (name, changes) => {
-    const params = experimentParameters(experiments, name, "quick", { ...SMALL, ...changes });
+  test.each(RUNS)("%s trains, measures and judges; again, it measures nothing", async (name, changes, figures) => {
+    const params = experimentParameters(experiments, name, "quick", { ...changes });
     const run = () => runExperiment(experiments.get(name), { store, preset: "quick", params, command: "" });
     const { report } = await run();
     expect(report.claims.map(({ verdict }) => verdict)).toEqual(report.claims.map(() => "too few seeds to tell"));
-    expect(report.figures).toHaveLength(FIGURES[name]);
+    expect(report.figures).toHaveLength(figures);
     for (const figure of report.figures)
       if (figure.kind === "lines")
         for (const { y } of figure.lines)

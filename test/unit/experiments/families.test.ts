@@ -1,17 +1,13 @@
 import { describe, expect, test } from "vitest";
-import {
-  judge as judgePrism,
-  type MixtureFit,
-  type PrismSeed,
-} from "../../../../experiments/families/bayesian-prism.ts";
-import type { Comparison } from "../../../../experiments/families/compare.ts";
-import { type ForgettingFit, judge as judgeForgetting } from "../../../../experiments/families/forgetting.ts";
-import { frequencies } from "../../../../experiments/families/spectrum.ts";
+import { judge as judgePrism, type MixtureFit, type PrismSeed } from "../../../experiments/families/bayesian-prism.ts";
+import type { Comparison } from "../../../experiments/families/compare.ts";
+import { type ForgettingFit, judge as judgeForgetting } from "../../../experiments/families/forgetting.ts";
+import { frequencies } from "../../../experiments/families/spectrum.ts";
 import {
   judge as judgeUncertainty,
   type UncertaintyFit,
   type UncertaintySeed,
-} from "../../../../experiments/families/uncertainty.ts";
+} from "../../../experiments/families/uncertainty.ts";
 
 const four = <T>(value: T): T[] => [value, value, value, value];
 const verdicts = (claims: readonly { id: string; verdict: string }[]) =>
