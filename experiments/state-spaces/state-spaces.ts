@@ -1,9 +1,8 @@
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
-import { counted } from "../../backend/common/text.ts";
 import { makeSpec } from "../../backend/training/spec.ts";
 import { tasks } from "../../synthetic-tasks/index.ts";
 import type { Experiment, ExperimentStage } from "../base.ts";
-import { levelLine, meanLine } from "../curves.ts";
+import { levelLine, meanCaption, meanLine } from "../curves.ts";
 import { trainingStage } from "../progress.ts";
 import {
   type Arm,
@@ -47,7 +46,7 @@ function accuracyFigure(task: StateTask, arms: readonly MeasuredArm[], params: S
     kind: "lines",
     name: copies ? "copy" : "recall",
     title: copies ? "Copying by length" : "Recall by number of pairs",
-    caption: `Mean of ${counted(params.seeds.length, "seed")}, bands from the lowest to the highest. ${
+    caption: `${meanCaption(params.seeds.length)} ${
       copies
         ? `Training has strings of up to ${params.length_max} letters.`
         : `Training has ${params.pairs} pairs in ${params.recall_context} tokens.`
