@@ -176,7 +176,16 @@ describe("documents", () => {
     const { reports } = list.find(({ name }) => name === NAME)!;
     const verdicts = { reproduced: 1, "not reproduced": 1 };
     const id = "induction-emergence-quick"; // a folder of an earlier version
-    const entry = { id, preset: "quick", changed: [], created: report.created, summary: "it came out", verdicts };
+    const claims = report.claims.map(({ id, verdict, why }) => ({ id, verdict, why }));
+    const entry = {
+      id,
+      preset: "quick",
+      changed: [],
+      created: report.created,
+      summary: "it came out",
+      verdicts,
+      claims,
+    };
     expect(reports).toEqual([entry]);
     const path = "/api/experiments/induction-emergence/report";
     expect((await server.get(`${path}?preset=quick`)).json).toEqual(JSON.parse(JSON.stringify(report)));
