@@ -39,7 +39,7 @@ const MEASURING = 60;
 
 const parameters = z.object({
   seeds: seedList.default([0, 1, 2, 3]).describe("seeds, trained together"),
-  steps: z.int().min(100).default(1500).describe("optimiser steps"),
+  steps: z.int().min(100).default(6000).describe("optimiser steps"),
   dimension: z.int().min(1).default(2).describe("numbers of an x"),
   levels: z.array(z.number().positive()).min(1).default([0.1, 0.3, 1]).describe("standard deviations of the noise of y; each row has one of them"),
   shown: z.int().min(3).default(8).describe("pairs whose y counts in training"),
