@@ -51,7 +51,7 @@ export function renderTemplate(template: string, variables: Readonly<Record<stri
   // V8 ends a process whose heap is full.
   if (error === undefined && status !== 0)
     throw tooMuch(`takes more than ${TEMPLATE_BYTES / 2 ** 20} MiB for these messages`);
-  const rendered: Rendered = status === 0 ? (JSON.parse(stdout) as Rendered) : { late: true };
+  const rendered: Rendered = (status === 0 ? answerOf(stdout) : undefined) ?? { late: true };
   if ("text" in rendered) return rendered.text;
   if ("late" in rendered) throw tooMuch(`takes more than ${TEMPLATE_MS / 1000} s for these messages`);
   if ("unknown" in rendered)
@@ -61,6 +61,15 @@ export function renderTemplate(template: string, variables: Readonly<Record<stri
   throw new HeadscopeError("input", `the chat template refuses these messages: ${rendered.refusal}`, {
     remedy: "give a list of {role, content} that begins as the model expects",
   });
+}
+
+/** The answer of the process; undefined where it was cut off, as when the machine slept until its time was up. */
+function answerOf(stdout: string): Rendered | undefined {
+  try {
+    return JSON.parse(stdout) as Rendered;
+  } catch {
+    return undefined;
+  }
 }
 
 function tooMuch(what: string): HeadscopeError {
