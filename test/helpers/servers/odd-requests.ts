@@ -9,7 +9,7 @@ const TEXTS = [
 const USUAL: Readonly<Record<string, unknown>> = {
   ref: "toy-induction", model: "toy-induction", layer: "1", hook: "blocks.0.attn.hook_pattern", queries: "0:2", keys: "0:1", name: "odd",
   at: "blocks.0.attn.hook_z", format: "csv", text: "a b", tokens: [1, 2, 1], clean: [1, 2], corrupt: [1, 3], answer: 2, wrong: 3, rows: [[1, 2]],
-  kvHeads: ["0.0"], ablate: ["0.0"], preset: "quick", probe: "mine", mask: "masks/odd.json", scores: "scores/odd/x.json", layers: 2,
+  kvHeads: ["0.0"], ablate: ["0.0"], preset: "quick", probe: "mine", mask: "masks/odd.json", task: "induction", scores: "scores/odd/x.json", layers: 2,
 }; // biome-ignore format: a table
 const NUMBERS = [0, -0, 1, -1, 0.5, 2 ** 31, 2 ** 53, -(2 ** 53), 1e308, 1e-308];
 
