@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { lineSums } from "../../kernels/prompt.ts";
+import { type LineSums, lineSums } from "../../kernels/prompt.ts";
 import { kernelsAttend } from "../../models/cache/storage/storages.ts";
 import { localWindow } from "../../models/config.ts";
 import { softCap } from "../../models/transformer/attention.ts";
@@ -83,8 +83,9 @@ export function firstOf(scores: Tensor, count: number): Tensor {
 export function received(view: LayerView, pattern: (part: Attending) => Tensor = patternOf): Tensor {
   if (view.received && pattern === patternOf) return view.received;
   if (view.attention) return groupMean(tf.sum(pattern(view), 1), view.kvHeads);
-  const sums = pattern === patternOf ? sumsByKernel(view) : undefined;
-  if (sums) return groupMean(sums, view.kvHeads);
+  const sums = pattern === patternOf && view.held === view.length ? kernelSums(view) : undefined;
+  sums?.byDistance.dispose();
+  if (sums) return groupMean(sums.byKey, view.kvHeads);
   const { config, layer, length, kvHeads, held, keys, positions, queries, step, steps } = view;
   const [heads, count, width] = queries.shape as [number, number, number];
   const parts = Array.from({ length: Math.ceil(count / TOGETHER) }, (_, i) => {
@@ -101,13 +102,15 @@ export function received(view: LayerView, pattern: (part: Attending) => Tensor =
   return groupMean(tf.addN(parts), kvHeads);
 }
 
-/** Sums of attention by key [heads, held], of queries that see all before them; undefined where the kernel does not serve. */
-function sumsByKernel({ config, layer, length, held, keys, queries }: LayerView): Tensor | undefined {
-  if (!kernelsAttend(config) || held < length || localWindow(config, layer) !== undefined) return undefined;
-  const { attn_scale: scale, attn_scores_soft_cap: cap } = config;
-  const { byKey, byDistance } = lineSums({ queries, keys, scale, cap });
-  byDistance.dispose();
-  return byKey;
+/** Attention of the last queries over keys of all positions, summed by the kernel; undefined in layers where it does not serve. */
+export function kernelSums({
+  config,
+  layer,
+  queries,
+  keys,
+}: Pick<Attending, "config" | "layer" | "queries" | "keys">): LineSums | undefined {
+  if (!kernelsAttend(config) || localWindow(config, layer) !== undefined) return undefined;
+  return lineSums({ queries, keys, scale: config.attn_scale, cap: config.attn_scores_soft_cap });
 }
 
 /** L2 norms of keys. @param keys [KV heads, keys, d_head] @returns [KV heads, keys] */

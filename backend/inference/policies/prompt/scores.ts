@@ -1,9 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { type LineSums, lineSums } from "../../../kernels/prompt.ts";
-import { kernelsAttend } from "../../../models/cache/storage/storages.ts";
-import { localWindow } from "../../../models/config.ts";
+import type { LineSums } from "../../../kernels/prompt.ts";
 import { tf } from "../../../runtime/tf.ts";
-import { patternOf } from "../attention.ts";
+import { kernelSums, patternOf } from "../attention.ts";
 import type { PromptView } from "../kinds/blocks.ts";
 
 /** The part of a prompt's view that scores are made of. */
@@ -25,13 +23,8 @@ export function lateAttention({ config, layer, start, tokens, lastQueries, keys 
 /** Attention of a prompt's last queries summed up by key and by distance. @param last at most so many */
 export function lateSums(view: Scored, last: number): LineSums {
   const { config, layer, tokens, lastQueries, keys } = view;
-  if (kernelsAttend(config) && localWindow(config, layer) === undefined)
-    return lineSums({
-      queries: lastQueries(Math.min(last, tokens)),
-      keys,
-      scale: config.attn_scale,
-      cap: config.attn_scores_soft_cap,
-    });
+  const sums = kernelSums({ config, layer, queries: lastQueries(Math.min(last, tokens)), keys });
+  if (sums) return sums;
   const late = lateAttention(view, last);
   return { byKey: tf.sum(late, 1), byDistance: diagonalSums(late) };
 }
