@@ -10,6 +10,7 @@ import { bayesianPrism } from "./families/bayesian-prism.ts";
 import { forgetting } from "./families/forgetting.ts";
 import { uncertainty } from "./families/uncertainty.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
+import { cognitiveMaps } from "./maps/cognitive-maps.ts";
 import { semanticFaithfulness } from "./meaning/semantic-faithfulness.ts";
 import { semanticFragments } from "./meaning/semantic-fragments.ts";
 import { semanticReasoners } from "./meaning/semantic-reasoners.ts";
@@ -45,6 +46,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   semanticFaithfulness,
   semanticFragments,
   stateSpaces,
+  cognitiveMaps,
 ]);
 
 export type {

@@ -14,6 +14,7 @@ import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
 import { wordRoles } from "./roles/word-roles.ts";
+import { ambiguousRooms } from "./rooms/ambiguous-rooms.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
@@ -23,6 +24,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   associativeRecall,
   copy,
   bandits,
+  ambiguousRooms,
   hmmMixture,
   wordRoles,
   zipfBigram,
