@@ -13,6 +13,7 @@ import { gaussianClassification } from "./gaussian-classification.ts";
 import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
+import { randomProjections } from "./projections/random-projections.ts";
 import { wordRoles } from "./roles/word-roles.ts";
 
 /** Every task that headscope has. */
@@ -25,6 +26,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   bandits,
   hmmMixture,
   wordRoles,
+  randomProjections,
   zipfBigram,
   gaussianWeights,
   fourierSeries,
