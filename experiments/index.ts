@@ -9,6 +9,7 @@ import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { bayesianPrism } from "./families/bayesian-prism.ts";
 import { forgetting } from "./families/forgetting.ts";
 import { uncertainty } from "./families/uncertainty.ts";
+import { generalPurposeIcl } from "./general-purpose/general-purpose-icl.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { cognitiveMaps } from "./maps/cognitive-maps.ts";
 import { semanticFaithfulness } from "./meaning/semantic-faithfulness.ts";
@@ -19,6 +20,7 @@ import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
 import { stateSpaces } from "./state-spaces/state-spaces.ts";
 import { functionVectorsExperiment } from "./steering/function-vectors.ts";
 import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
+import { tart } from "./tart/tart.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
 import { pruneOrNot } from "./weights/prune-or-not.ts";
@@ -33,6 +35,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   banditDistillation,
   forgetting,
   uncertainty,
+  generalPurposeIcl,
   iclCircuit,
   dualProcess,
   modelSoups,
@@ -47,6 +50,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   semanticFragments,
   stateSpaces,
   cognitiveMaps,
+  tart,
 ]);
 
 export type {

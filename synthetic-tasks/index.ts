@@ -13,6 +13,8 @@ import { gaussianClassification } from "./gaussian-classification.ts";
 import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
+import { logisticRegression } from "./logistic-regression.ts";
+import { randomProjections } from "./projections/random-projections.ts";
 import { wordRoles } from "./roles/word-roles.ts";
 import { ambiguousRooms } from "./rooms/ambiguous-rooms.ts";
 
@@ -21,12 +23,14 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   induction,
   gaussianClassification,
   linearRegression,
+  logisticRegression,
   associativeRecall,
   copy,
   bandits,
   ambiguousRooms,
   hmmMixture,
   wordRoles,
+  randomProjections,
   zipfBigram,
   gaussianWeights,
   fourierSeries,
