@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { referenceLevels } from "../../backend/training/evaluations.ts";
-import { ambiguousRooms } from "../../synthetic-tasks/rooms/ambiguous-rooms.ts";
+import { tasks } from "../../synthetic-tasks/index.ts";
 import { type ClaimResult, type ClaimStatement, type Experiment, type ExperimentContext, lastCheckpoint, type MeasurementPlan, seedList, type TrainedRun, type TrainingPlan } from "../base.ts"; // biome-ignore format: one line
 import { type Curve, finalValue, levelLine, mean, meanCaption, meanLine } from "../curves.ts";
 import { trainingStage } from "../progress.ts";
@@ -22,6 +22,8 @@ const [SOLVES, LENGTH] = [0.9, 1.1];
 const FEWER = 0.2;
 /** Least share of Bayes' accuracy in new rooms. */
 const OF_BAYES = 0.9;
+/** Walks of each evaluation in rooms of their own. */
+const ROWS = 256;
 /** Work of one model's map, in optimiser steps of one layer. */
 const MAPPING = 100;
 
@@ -160,7 +162,7 @@ function planOf(params: Params, arm: Arm): TrainingPlan {
   const { width, height, observations, moves, n_layers, n_heads, d_model, codes, code_heads, batch, learning_rate } = params;
   const steps = arm === "fresh" ? params.fresh_steps : params.steps;
   const own = { n_layers, n_heads, d_model, attn_only: false, readout_hidden: [4 * d_model] };
-  const walk = arm === "fresh" ? { width: params.fresh_width, height: params.fresh_width, observations, moves, rooms: 0 } : { width, height, observations, moves, rooms: 1 };
+  const walk = arm === "fresh" ? { width: params.fresh_width, height: params.fresh_width, observations, moves, rooms: 0, evaluation_rows: ROWS } : { width, height, observations, moves, rooms: 1 };
   const bottleneck = arm === "plain" ? {} : { codes, code_heads, code_restart: Math.max(1, Math.floor(steps / 40)) };
   const training = { steps, batch, learning_rate, schedule: "cosine", warmup: Math.min(100, Math.floor(steps / 10)), clip: 1, points: 16, spacing: "linear", checkpoints: 2 };
   return { task: "ambiguous-rooms", params: { ...walk, ...own, ...bottleneck, ...training }, label: LABELS[arm] };
@@ -176,9 +178,9 @@ const armsOf = ({ fresh_steps }: Params): Arm[] => [
 function mapPlan(
   run: TrainedRun,
   kind: NodeKind,
-  { walks, problems, codes, code_heads }: Params,
+  { walks, problems, codes }: Params,
 ): MeasurementPlan<typeof mapValues> {
-  const sizes = { walks, problems, clusters: codes ** Math.min(1, code_heads) };
+  const sizes = { walks, problems, clusters: codes };
   const own = run.taskParams as unknown as WalkParams;
   return {
     name: "map",
@@ -198,14 +200,10 @@ async function mapsOf(runs: Readonly<Record<"bottleneck" | "plain", readonly Tra
     Object.fromEntries(plans.flatMap(({ s, kind }, i) => (s === seed ? [[kind, values[i]!]] : []))) as MapSeed["maps"]);
 } // biome-ignore format: a line a step
 
-const ROWS = 256;
-
 /** Bayes' accuracy on the rows on which a run is evaluated. */
 function bayesAccuracy({ taskParams, seed }: TrainedRun): number {
-  const spec = { params: taskParams, training: { evaluation_rows: ROWS } } as unknown as Parameters<
-    typeof referenceLevels
-  >[1];
-  return referenceLevels(ambiguousRooms as never, spec, seed)["new-rooms"]!.accuracy!;
+  const spec = { params: taskParams, training: { evaluation_rows: ROWS } };
+  return referenceLevels(tasks.get("ambiguous-rooms"), spec, seed)["new-rooms"]!.accuracy!;
 }
 
 const curveOf = (run: TrainedRun, split: string): Curve => run.curves.get(`${split}.accuracy`)!;
