@@ -9,6 +9,7 @@ import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { bayesianPrism } from "./families/bayesian-prism.ts";
 import { forgetting } from "./families/forgetting.ts";
 import { uncertainty } from "./families/uncertainty.ts";
+import { generalPurposeIcl } from "./general-purpose/general-purpose-icl.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { semanticFaithfulness } from "./meaning/semantic-faithfulness.ts";
 import { semanticFragments } from "./meaning/semantic-fragments.ts";
@@ -34,6 +35,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   banditDistillation,
   forgetting,
   uncertainty,
+  generalPurposeIcl,
   iclCircuit,
   dualProcess,
   modelSoups,

@@ -14,6 +14,7 @@ import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
 import { logisticRegression } from "./logistic-regression.ts";
+import { randomProjections } from "./projections/random-projections.ts";
 import { wordRoles } from "./roles/word-roles.ts";
 
 /** Every task that headscope has. */
@@ -27,6 +28,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   bandits,
   hmmMixture,
   wordRoles,
+  randomProjections,
   zipfBigram,
   gaussianWeights,
   fourierSeries,
