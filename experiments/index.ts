@@ -22,6 +22,7 @@ import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
 import { pruneOrNot } from "./weights/prune-or-not.ts";
+import { sequentialFunctions } from "./windows/sequential-functions.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
@@ -34,6 +35,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   forgetting,
   uncertainty,
   generalPurposeIcl,
+  sequentialFunctions,
   iclCircuit,
   dualProcess,
   modelSoups,

@@ -15,6 +15,7 @@ import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
 import { randomProjections } from "./projections/random-projections.ts";
 import { wordRoles } from "./roles/word-roles.ts";
+import { slidingWindow } from "./windows/sliding-window.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
@@ -27,6 +28,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   hmmMixture,
   wordRoles,
   randomProjections,
+  slidingWindow,
   zipfBigram,
   gaussianWeights,
   fourierSeries,
