@@ -19,6 +19,7 @@ import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
 import { stateSpaces } from "./state-spaces/state-spaces.ts";
 import { functionVectorsExperiment } from "./steering/function-vectors.ts";
 import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
+import { tart } from "./tart/tart.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
 import { pruneOrNot } from "./weights/prune-or-not.ts";
@@ -49,6 +50,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   semanticFaithfulness,
   semanticFragments,
   stateSpaces,
+  tart,
 ]);
 
 export type {

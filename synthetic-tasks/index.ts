@@ -13,6 +13,7 @@ import { gaussianClassification } from "./gaussian-classification.ts";
 import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
+import { logisticRegression } from "./logistic-regression.ts";
 import { randomProjections } from "./projections/random-projections.ts";
 import { wordRoles } from "./roles/word-roles.ts";
 import { slidingWindow } from "./windows/sliding-window.ts";
@@ -22,6 +23,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   induction,
   gaussianClassification,
   linearRegression,
+  logisticRegression,
   associativeRecall,
   copy,
   bandits,
