@@ -24,6 +24,7 @@ import { tart } from "./tart/tart.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
 import { pruneOrNot } from "./weights/prune-or-not.ts";
+import { sequentialFunctions } from "./windows/sequential-functions.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
@@ -36,6 +37,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   forgetting,
   uncertainty,
   generalPurposeIcl,
+  sequentialFunctions,
   iclCircuit,
   dualProcess,
   modelSoups,

@@ -16,6 +16,7 @@ import { linearRegression } from "./linear-regression.ts";
 import { logisticRegression } from "./logistic-regression.ts";
 import { randomProjections } from "./projections/random-projections.ts";
 import { wordRoles } from "./roles/word-roles.ts";
+import { slidingWindow } from "./windows/sliding-window.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
@@ -29,6 +30,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   hmmMixture,
   wordRoles,
   randomProjections,
+  slidingWindow,
   zipfBigram,
   gaussianWeights,
   fourierSeries,
