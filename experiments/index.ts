@@ -11,6 +11,7 @@ import { forgetting } from "./families/forgetting.ts";
 import { uncertainty } from "./families/uncertainty.ts";
 import { generalPurposeIcl } from "./general-purpose/general-purpose-icl.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
+import { cognitiveMaps } from "./maps/cognitive-maps.ts";
 import { semanticFaithfulness } from "./meaning/semantic-faithfulness.ts";
 import { semanticFragments } from "./meaning/semantic-fragments.ts";
 import { semanticReasoners } from "./meaning/semantic-reasoners.ts";
@@ -51,6 +52,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   semanticFaithfulness,
   semanticFragments,
   stateSpaces,
+  cognitiveMaps,
   tart,
   supportiveData,
 ]);

@@ -17,6 +17,7 @@ import { logisticRegression } from "./logistic-regression.ts";
 import { randomProjections } from "./projections/random-projections.ts";
 import { wordRoles } from "./roles/word-roles.ts";
 import { slidingWindow } from "./windows/sliding-window.ts";
+import { ambiguousRooms } from "./rooms/ambiguous-rooms.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
@@ -27,6 +28,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   associativeRecall,
   copy,
   bandits,
+  ambiguousRooms,
   hmmMixture,
   wordRoles,
   randomProjections,

@@ -45,6 +45,18 @@ export const modelParameters = z.object({
     .array(z.int().min(1))
     .default([])
     .describe("widths of ReLU layers between the last residual and the output"),
+  codes: z
+    .int()
+    .min(2)
+    .max(4096)
+    .optional()
+    .describe("discrete bottleneck before the readout: codes of a head (default: no bottleneck)"),
+  code_heads: z
+    .int()
+    .min(1)
+    .max(64)
+    .optional()
+    .describe("bottleneck: parts of the stream that have codes of their own (default: 1)"),
   init_range: z
     .number()
     .positive()

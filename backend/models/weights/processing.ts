@@ -4,6 +4,7 @@ import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { PROCESSING, type Processing } from "../../common/words.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
+import { requireOpenEnd } from "../transformer/bottleneck.ts";
 import { kernelOf } from "../transformer/kernels/index.ts";
 import { requireAttention } from "../transformer/mixers/index.ts";
 import type { BlockWeights, NormWeights } from "./block-parts.ts";
@@ -68,6 +69,7 @@ export function processWeights(
       "use --weights f32",
     );
   if (steps.length > 0) requireAttention(config, `${path}: ${steps[0]}`);
+  if (steps.length > 0) requireOpenEnd(config, `${path}: ${steps[0]}`);
   const before = { config, weights };
   for (const name of steps) {
     // What fold_ln makes of a layer norm's offset are value biases too.
