@@ -20,10 +20,12 @@ import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
 import { stateSpaces } from "./state-spaces/state-spaces.ts";
 import { functionVectorsExperiment } from "./steering/function-vectors.ts";
 import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
+import { supportiveData } from "./supportive/supportive-data.ts";
 import { tart } from "./tart/tart.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
 import { pruneOrNot } from "./weights/prune-or-not.ts";
+import { sequentialFunctions } from "./windows/sequential-functions.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
@@ -36,6 +38,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   forgetting,
   uncertainty,
   generalPurposeIcl,
+  sequentialFunctions,
   iclCircuit,
   dualProcess,
   modelSoups,
@@ -51,6 +54,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   stateSpaces,
   cognitiveMaps,
   tart,
+  supportiveData,
 ]);
 
 export type {

@@ -221,7 +221,30 @@ function shardSums(
     const parts = Array.from({ length: shards }, (_, i) => run([own, ...batch.map((t) => shard(t, i, shards))]));
     return [0, 1, 2].map((i) => parts.map((part) => part[i]!).reduce((a, b) => tf.add(a, b)));
   });
-  return [0, 1, 2].map((i) => tf.stack(sums.map((sum) => sum[i]!)));
+  return stacked(sums);
+}
+
+/**
+ * Losses of several batches at the same parameters, means by their weights, and the gradients of each.
+ * @param parameters [parameters], which stay the caller's
+ * @returns losses [batches] and gradients [batches, parameters], which the caller disposes
+ */
+export function batchGradients(plan: StepPlan, parameters: Tensor, batches: readonly Batch[]): [Tensor, Tensor] {
+  return tf.tidy((): Tensor[] => {
+    const uploaded = batches.map((batch) => uploadBatch(batch, plan.shape));
+    const model = isNarrow(plan) && hasKernels() ? kernelModel(plan) : undefined;
+    const body = gradientBody(plan);
+    const all = tf.tile(tf.expandDims(parameters), [batches.length, 1]);
+    const [losses, weights, sums] = model
+      ? kernelSums(model, all, uploaded, [...plan.tables])
+      : stacked(uploaded.map((batch) => body(parameters, ...batch, ...plan.tables)));
+    return [tf.div(losses!, weights!), tf.div(sums!, tf.expandDims(weights!, 1))];
+  }) as [Tensor, Tensor];
+}
+
+/** Lists of tensors as one list of their stacks. */
+function stacked(lists: readonly Tensor[][]): Tensor[] {
+  return lists[0]!.map((_, i) => tf.stack(lists.map((list) => list[i]!)));
 }
 
 /** Key of everything that the outputs of a model depend on beside the sizes of its inputs. */
