@@ -14,6 +14,11 @@ export function outputWidth(config: ModelConfig): number {
   return config.d_vocab_out ?? config.d_vocab;
 }
 
+/** Most positions of a row: those of its context, and the vectors of a soft prompt before them. */
+export function mostPositions({ n_ctx, soft_prompt = 0 }: Pick<ModelConfig, "n_ctx" | "soft_prompt">): number {
+  return n_ctx + soft_prompt;
+}
+
 /** Keys that a query of a layer reaches, its own included; undefined where it reaches all before it. */
 export function localWindow(config: ModelConfig, layer: number): number | undefined {
   const type = config.attn_types?.[layer] ?? (config.window_size === undefined ? "global" : "local");

@@ -1,3 +1,4 @@
+import { counted } from "../common/text.ts";
 import { MIXERS } from "../common/words.ts";
 import { type ModelConfig, mixerOf } from "./config.ts";
 import { kernelOf } from "./transformer/kernels/index.ts";
@@ -18,6 +19,7 @@ export type BiasGroup = keyof typeof BIASES;
 export function featuresOf(config: ModelConfig, biases: readonly BiasGroup[]): string[] {
   return [
     ...positions(config),
+    ...(config.soft_prompt ? [`soft prompt of ${counted(config.soft_prompt, "vector")}`] : []),
     ...recurrences(config),
     ...attention(config),
     ...(config.normalization_type === null

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { attentionFault, mixerFault } from "../common/api/model-config.ts";
 import { type Flag, flagsOf, parseParameters } from "../common/definitions/parameters.ts";
 import { HeadscopeError } from "../common/errors.ts";
+import { counted } from "../common/text.ts";
 import type { MixerName, TrainPart } from "../common/words.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { recurrenceOf } from "../models/transformer/mixers/index.ts";
@@ -82,6 +83,12 @@ export function makeSpec(
       { remedy: "leave the probes out", field: "probes" },
     );
   const config = modelConfigOf(spec.model, shape);
+  if (probes.length > 0 && config.soft_prompt !== undefined)
+    throw new HeadscopeError(
+      "usage",
+      `probe ${probes[0]} counts positions from the first token on, and a soft prompt of ${counted(config.soft_prompt, "vector")} stands before it`,
+      { remedy: 'leave the probes out (--probes "")', field: ["probes", "soft_prompt"] },
+    );
   const recurrent = config.mixer?.findIndex((name) => name !== "attention") ?? -1;
   if (probes.length > 0 && recurrent >= 0)
     throw new HeadscopeError(
@@ -136,6 +143,7 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
     ...(input.kind === "vectors" ? { d_input: input.width } : {}),
     ...(outputs === vocabulary ? {} : { d_vocab_out: outputs }),
     ...(model.readout_hidden.length > 0 ? { readout_hidden: model.readout_hidden } : {}),
+    ...(model.soft_prompt ? { soft_prompt: model.soft_prompt } : {}),
   }; // biome-ignore format: a table
 }
 
@@ -150,10 +158,11 @@ function mixersOf({ mixer, n_layers }: ModelParams): MixerName[] | undefined {
 function stepBytes(config: ModelConfig, shape: TaskShape, training: TrainingParams, seeds: number): number {
   const parameters = parameterCount(parameterLayout(config));
   const rows = Math.max(training.batch * seeds, training.evaluation_rows);
-  const tokens = rows * shape.positions;
+  const positions = (config.soft_prompt ?? 0) + shape.positions;
+  const tokens = rows * positions;
   const mlp = config.attn_only ? 0 : 2 * config.d_mlp;
-  const layer = tokens * (8 * config.d_model + mlp) + 3 * tokens * shape.positions * config.n_heads;
-  const scored = shape.scored === "last" ? rows : tokens;
+  const layer = tokens * (8 * config.d_model + mlp) + 3 * tokens * positions * config.n_heads;
+  const scored = shape.scored === "last" ? rows : rows * shape.positions;
   const end = 3 * scored * (config.d_vocab_out ?? config.d_vocab);
   const state = (3 + 2 * optimiserVectors(training)) * parameters * seeds;
   return 4 * (state + config.n_layers * layer + end);

@@ -199,6 +199,8 @@ export const modelConfigSchema = z
     d_input: size.exactOptional(),
     /** Outputs at a position where they are not the d_vocab tokens (TransformerLens's d_vocab_out): other classes, or values. */
     d_vocab_out: size.exactOptional(),
+    /** Learned vectors before the sequence; at its tokens all else is as without them. */
+    soft_prompt: z.int().min(1).max(4_096).exactOptional(),
     /** Widths of the ReLU layers between the last residual and the output. */
     readout_hidden: z.array(size).max(64).exactOptional(),
   })

@@ -1,5 +1,6 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import { counted } from "../../common/text.ts";
 import { formatJson } from "../../json.ts";
 import { localWindow, type ModelConfig, outputWidth } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
@@ -174,6 +175,9 @@ export function transformerLensLimits(config: ModelConfig): string[] {
       ? [
           `has recurrent layers, whose equations are in headscope's docs/recurrent-layers.md: ${config.mixer.join(", ")}`,
         ]
+      : []),
+    ...(config.soft_prompt
+      ? [`has ${counted(config.soft_prompt, "learned vector")} before its sequences (soft_prompt.W_P), without positions`]
       : []),
     ...(config.act_fn === "quick_gelu" ? ["has the activation quick_gelu: x * sigmoid(1.702 x)"] : []),
   ];

@@ -13,11 +13,12 @@ import { KvCache } from "../cache/kv-cache.ts";
 import { ChunkPages, type LayerReach, type NewTokens, Places } from "../cache/places.ts";
 import { kernelsAttend } from "../cache/storage/storages.ts";
 import { checkWindows } from "../cache/window.ts";
-import { localWindow, type ModelConfig } from "../config.ts";
+import { localWindow, type ModelConfig, mostPositions } from "../config.ts";
 import type { Model } from "../model.ts";
 import { checkFits, checkRows } from "../tokens.ts";
 import { requireSoftmax } from "../transformer/kernels/index.ts";
 import { requireAttention } from "../transformer/mixers/index.ts";
+import { refuseSoftPrompt } from "../transformer/soft-prompt.ts";
 import type { ForwardInput, ForwardOptions } from "./types.ts";
 
 /** A stretch of positions that goes through a layer together: `real` tokens from `first` on, padded to `tokens`. */
@@ -93,7 +94,7 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     });
   checkWindows(input.windows, config);
   const end = places ? Math.max(...cache!.lengths) : Math.max(...starts) + total;
-  checkFits(end, cache ? "the input with what is cached" : "the input", config);
+  checkFits(end, cache ? "the input with what is cached" : "the input", { n_ctx: mostPositions(config) });
   // A state is computed over all positions together.
   const most = config.mixer ? total : CHUNK;
   const long = total > most;
@@ -163,6 +164,7 @@ const INPUTS: Rules<ForwardInput> = {
   inputs: ANYTHING,
   resid: ANYTHING,
   positions: ANYTHING,
+  softPrompt: YES_OR_NO,
   places: ANYTHING,
   keyMask: ANYTHING,
   cache: { wants: "a KvCache", fits: (cache) => cache instanceof KvCache },
@@ -195,6 +197,7 @@ export function checkForward({ config, changes }: Model, input: ForwardInput, op
   checkOptions("forward", input, INPUTS);
   checkOptions("forward", options, OPTIONS);
   const { startLayer = 0, stopLayer = config.n_layers } = input;
+  checkSoftPrompt(config, input);
   if (startLayer > stopLayer || stopLayer > config.n_layers)
     throw new HeadscopeError("usage", `a forward can't run from layer ${startLayer} to layer ${stopLayer}`, {
       remedy: `give layers from 0 to ${config.n_layers}, the first not behind the last`,
@@ -214,6 +217,22 @@ export function checkForward({ config, changes }: Model, input: ForwardInput, op
         field: "places",
       },
     );
+}
+
+/** @throws HeadscopeError for a soft prompt that the caller does not count, one that is not there, and what knows tokens alone */
+function checkSoftPrompt(config: ModelConfig, { softPrompt, cache, positions, keyMask }: ForwardInput): void {
+  if (!softPrompt) return refuseSoftPrompt(config, "a forward");
+  if (config.soft_prompt === undefined)
+    throw new HeadscopeError("usage", "this model has no soft prompt", {
+      remedy: "leave softPrompt out",
+      field: "softPrompt",
+    });
+  const other = cache ? "a cache" : positions ? "positions" : keyMask ? "a key mask" : undefined;
+  if (other)
+    throw new HeadscopeError("unsupported", `${other} can't be given with a soft prompt`, {
+      remedy: "leave it out, or take the prompt off",
+      field: "soft_prompt",
+    });
 }
 
 /** @throws HeadscopeError (usage) for places that are not ascending, of rows of one length, among those that a cache counts */
@@ -253,8 +272,14 @@ function checkEntries(
   });
 }
 
-/** Tokens of each row. */
-function lengthsOf(input: ForwardInput, { d_input }: Model["config"]): number[] {
+/** Positions of each row, those of a soft prompt included. */
+function lengthsOf(input: ForwardInput, config: ModelConfig): number[] {
+  const vectors = input.resid ? 0 : (config.soft_prompt ?? 0);
+  return givenLengths(input, config).map((length) => vectors + length);
+}
+
+/** Tokens, vectors or streams of each row. */
+function givenLengths(input: ForwardInput, { d_input }: ModelConfig): number[] {
   const sources = [input.tokens, input.inputs, input.resid].filter((source) => source !== undefined);
   if (sources.length !== 1) {
     throw new HeadscopeError("usage", "a forward takes either tokens, vectors or a residual stream", {

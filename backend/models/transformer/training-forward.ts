@@ -8,6 +8,7 @@ import { attend } from "./attention.ts";
 import { type Block, blockOutput, normalise, normaliseHeads, type Rotation, rotate, unembed } from "./block.ts";
 import { UNHOOKED } from "./hook.ts";
 import { recurrenceOf } from "./mixers/index.ts";
+import { afterFirst, behindPrompt } from "./soft-prompt.ts";
 import { type BlockTokens, wholeBlock } from "./whole-block.ts";
 
 /** Input of a training forward. */
@@ -16,11 +17,11 @@ export interface TrainingInput {
   read: Tensor;
   rows: number;
   positions: number;
-  /** Cosines and sines of the positions, tiled over the rows [rows * positions, 1, rotary_dim], where the model rotates. */
+  /** Cosines and sines of the positions, those of a soft prompt first, tiled over the rows [rows * all positions, 1, rotary_dim], where the model rotates. */
   rotation?: Rotation | undefined;
   /** The same of local layers; default as the others'. */
   rotationLocal?: Rotation | undefined;
-  /** Positions whose outputs are wanted: every one, or the last of each row. */
+  /** Positions whose outputs are wanted: every one of the input, or the last of each row. */
   scored: "all" | "last";
 }
 
@@ -29,7 +30,7 @@ export interface TrainingInput {
  * @returns logits [rows * scored, outputs]
  */
 export function trainingForward(config: ModelConfig, weights: Weights, input: TrainingInput): Tensor {
-  const { rows, positions: T, rotation, rotationLocal = rotation } = input;
+  const { rows, positions, rotation, rotationLocal = rotation } = input;
   if (config.rotary_local && !input.rotationLocal)
     throw new HeadscopeError("unsupported", "local layers of this model rotate in their own way, which is not given", {
       remedy: "give rotationLocal, or train a model without rotary_local",
@@ -40,9 +41,12 @@ export function trainingForward(config: ModelConfig, weights: Weights, input: Tr
     : embedRows(weights.embed.widen(), input.read); // [rows * positions, d_model]
   if (config.embed_scale !== undefined) x = tf.mul(x, config.embed_scale);
   if (weights.posEmbed) {
-    const own = tf.slice(weights.posEmbed.widen(), [0, 0], [T, d_model]);
-    x = tf.reshape(tf.add(tf.reshape(x, [rows, T, d_model]), own), [rows * T, d_model]);
+    const own = tf.slice(weights.posEmbed.widen(), [0, 0], [positions, d_model]);
+    x = tf.reshape(tf.add(tf.reshape(x, [rows, positions, d_model]), own), [rows * positions, d_model]);
   }
+  const count = config.soft_prompt ?? 0;
+  if (weights.softPrompt) x = behindPrompt(x, weights.softPrompt.widen(), rows);
+  const T = count + positions;
   weights.blocks.forEach((own, l) => {
     const block = { weights: own, config, hook: UNHOOKED };
     const last = input.scored === "last" && l === weights.blocks.length - 1;
@@ -54,6 +58,7 @@ export function trainingForward(config: ModelConfig, weights: Weights, input: Tr
     else if (recurrence) x = lastOf(wholeBlock(x, turn, block, tokens), tokens);
     else x = lastBlock(x, turn, block, tokens);
   });
+  if (count > 0 && input.scored === "all") x = afterFirst(x, { rows, count });
   const end = flattenEnd(weights);
   return unembed(x, end.over(end.handles), config, UNHOOKED);
 }

@@ -68,6 +68,7 @@ const SLICES: readonly Slice[] = [
   { name: "b", part: "bias" },
   { name: "unembed.W_U", part: "unembed", cut: inOut, has: always },
   { name: "unembed.b_U", part: "unembed_bias", has: always },
+  { name: "soft_prompt.W_P", part: "soft_prompt" },
 ];
 
 const moduleOf = (name: string): string => name.split(".", 1)[0]!;

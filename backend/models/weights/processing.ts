@@ -172,7 +172,7 @@ function plain(norm: NormWeights): NormWeights {
 
 function centreWriting({ config, weights }: ProcessedParts): ProcessedParts {
   const vectors = config.d_input !== undefined;
-  const { embed, unembed, posEmbed, embedBias } = weights;
+  const { embed, unembed, posEmbed, embedBias, softPrompt } = weights;
   const tied = unembed === embed;
   const blocks = weights.blocks.map((block): BlockWeights => {
     const written = {
@@ -188,8 +188,9 @@ function centreWriting({ config, weights }: ProcessedParts): ProcessedParts {
     embed: centred(embed, vectors ? 0 : 1),
     embedBias: centredBias(embedBias),
     posEmbed: posEmbed && centred(posEmbed, 1),
+    softPrompt: softPrompt && centred(softPrompt, 1),
   };
-  free(tied ? undefined : embed, embedBias, posEmbed);
+  free(tied ? undefined : embed, embedBias, posEmbed, softPrompt);
   return { config: { ...config, tie_word_embeddings: false }, weights: { ...weights, ...embedded, blocks } };
 }
 

@@ -59,6 +59,7 @@ export function tinyParameters(config: ModelConfig, parameters: readonly OracleP
   };
   const element: Record<string, (i: number) => number> = {
     embed: (i) => initial("embed.W_E", i),
+    soft_prompt: (i) => initial("soft_prompt.W_P", i),
     pos_embed: (i) => initial("pos_embed.W_pos", i),
     "blocks.0.attn.qkv": (i) => attention(Math.floor(i / D), i % D),
     "blocks.0.attn.o": (i) => initial("blocks.0.attn.W_O", (i % (H * E)) * D + Math.floor(i / (H * E))),
