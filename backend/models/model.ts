@@ -108,7 +108,9 @@ export class Model {
 
   /** The same for all positions of any config; the caller disposes them. */
   static rotaryOf(config: ModelConfig, local = false): RotaryTables | undefined {
-    return config.positional_embedding_type === "rotary" ? rotaryTables(config, mostPositions(config), local) : undefined;
+    return config.positional_embedding_type === "rotary"
+      ? rotaryTables(config, mostPositions(config), local)
+      : undefined;
   }
 
   dispose(): void {

@@ -62,7 +62,9 @@ function checkWeights(
   const ours = parameterLayout(config);
   const fields = [...new Set([...Object.keys(config), ...Object.keys(theirs)])] as (keyof ModelConfig)[];
   const odd = fields.filter((field) => !free.includes(field) && text(config[field]) !== text(theirs[field]));
-  const other = ours.find(({ name, shape }) => text(tensors.get(name) ?? (name === "soft_prompt" ? shape : undefined)) !== text(shape));
+  const other = ours.find(
+    ({ name, shape }) => text(tensors.get(name) ?? (name === "soft_prompt" ? shape : undefined)) !== text(shape),
+  );
   if (odd.length === 0 && other === undefined) return;
   const differences = odd.map((field) => `${field} ${text(theirs[field])} there, ${text(config[field])} here`);
   const shapes = other ? [`${other.name} ${text(tensors.get(other.name))} there, ${text(other.shape)} here`] : [];

@@ -1,6 +1,6 @@
 import { totalmem } from "node:os";
 import { z } from "zod";
-import { attentionFault, mixerFault } from "../common/api/model-config.ts";
+import { attentionFault, headFault, mixerFault } from "../common/api/model-config.ts";
 import { type Flag, flagsOf, parseParameters } from "../common/definitions/parameters.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { counted } from "../common/text.ts";
@@ -115,14 +115,19 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
     });
   }
   const d_head = model.d_head ?? d_model / n_heads;
-  if (model.positional_embedding_type === "rotary" && d_head % 2 === 1) {
-    throw new HeadscopeError("usage", `rotary positions need an even d_head, and it is ${d_head}`, {
-      remedy: "change d_model, n_heads or d_head",
-      field: "d_head",
-    });
+  if (model.positional_embedding_type === "rotary" && (model.key_width ?? d_head) % 2 === 1) {
+    throw new HeadscopeError(
+      "usage",
+      `rotary positions need keys of an even width, and it is ${model.key_width ?? d_head}`,
+      {
+        remedy: model.key_width === undefined ? "change d_model, n_heads or d_head" : "change key_width",
+        field: model.key_width === undefined ? "d_head" : "key_width",
+      },
+    );
   }
   const mixer = mixersOf(model);
-  const fault = attentionFault(model) ?? mixerFault({ ...model, mixer });
+  const heads = headFields(model, d_head);
+  const fault = attentionFault(model) ?? mixerFault({ ...model, mixer }) ?? headFault({ ...model, ...heads, mixer });
   if (fault) throw new HeadscopeError("usage", fault.constraint, { remedy: fault.remedy, field: [...fault.fields] });
   const { attention = "softmax", attention_power } = model;
   const { input, output, positions } = shape;
@@ -134,8 +139,9 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
     act_fn: model.act_fn, gated_mlp: false, attn_only: model.attn_only,
     normalization_type: model.normalization_type === "none" ? null : model.normalization_type, eps: 1e-5,
     final_norm: model.normalization_type !== "none",
-    positional_embedding_type: model.positional_embedding_type, rotary_base: 10000, rotary_dim: d_head,
-    tie_word_embeddings: false, attn_scale: 1 / Math.sqrt(d_head),
+    positional_embedding_type: model.positional_embedding_type, rotary_base: 10000, rotary_dim: heads.key_width ?? d_head,
+    tie_word_embeddings: false, attn_scale: 1 / Math.sqrt(heads.key_width ?? d_head),
+    ...heads,
     ...(attention === "softmax" ? {} : { attention }),
     ...(attention_power === undefined ? {} : { attention_power }),
     ...(mixer === undefined ? {} : { mixer }),
@@ -145,6 +151,17 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
     ...(model.readout_hidden.length > 0 ? { readout_hidden: model.readout_hidden } : {}),
     ...(model.soft_prompt ? { soft_prompt: model.soft_prompt } : {}),
   }; // biome-ignore format: a table
+}
+
+/** Numbers and widths of keys and values that are not those of the queries: the config of equal ones is that of any transformer. */
+function headFields({ n_heads, key_heads, value_heads, key_width, value_width }: ModelParams, d_head: number) {
+  const other = (value: number | undefined, usual: number): value is number => value !== undefined && value !== usual;
+  return {
+    ...(other(key_heads, n_heads) ? { key_heads } : {}),
+    ...(other(value_heads, n_heads) ? { value_heads } : {}),
+    ...(other(key_width, d_head) ? { key_width } : {}),
+    ...(other(value_width, d_head) ? { value_width } : {}),
+  };
 }
 
 /** The mixers of all layers; none where each has attention, so that the config is that of any transformer. */

@@ -24,7 +24,15 @@ export function embed(pass: ForwardPass, chunk: Chunk): Stream {
   const { posEmbed, embedBias, softPrompt } = weights;
   const count = config.soft_prompt ?? 0;
   const read = input.inputs
-    ? chunkOf(tf.pad(input.inputs, [[0, 0], [count, 0], [0, 0]]), pass, chunk)
+    ? chunkOf(
+        tf.pad(input.inputs, [
+          [0, 0],
+          [count, 0],
+          [0, 0],
+        ]),
+        pass,
+        chunk,
+      )
     : tokenGrid(pass, chunk, (r, t) => input.tokens![r]![t - count] ?? 0);
   const parts = {
     embed: weights.embed,
@@ -33,7 +41,9 @@ export function embed(pass: ForwardPass, chunk: Chunk): Stream {
     ...(softPrompt ? { softPrompt } : {}),
   };
   // By position, its place among the learned ones, and its vector of the prompt; `count` behind them.
-  const learned = softPrompt ? tokenGrid(pass, chunk, (_, t) => Math.max(0, Math.min(t, mostPositions(config) - 1) - count)) : positions;
+  const learned = softPrompt
+    ? tokenGrid(pass, chunk, (_, t) => Math.max(0, Math.min(t, mostPositions(config) - 1) - count))
+    : positions;
   const vector = softPrompt ? [tokenGrid(pass, chunk, (_, t) => Math.min(t, count))] : [];
   const [x] = pass.stage(
     {

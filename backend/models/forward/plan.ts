@@ -13,12 +13,13 @@ import { KvCache } from "../cache/kv-cache.ts";
 import { ChunkPages, type LayerReach, type NewTokens, Places } from "../cache/places.ts";
 import { kernelsAttend } from "../cache/storage/storages.ts";
 import { checkWindows } from "../cache/window.ts";
-import { localWindow, type ModelConfig, mostPositions } from "../config.ts";
+import { hasUnequalHeads, localWindow, type ModelConfig, mostPositions } from "../config.ts";
 import type { Model } from "../model.ts";
 import { checkFits, checkRows } from "../tokens.ts";
 import { requireSoftmax } from "../transformer/kernels/index.ts";
 import { requireAttention } from "../transformer/mixers/index.ts";
 import { refuseSoftPrompt } from "../transformer/soft-prompt.ts";
+import { requireEqualHeads } from "../transformer/unequal-heads.ts";
 import type { ForwardInput, ForwardOptions } from "./types.ts";
 
 /** A stretch of positions that goes through a layer together: `real` tokens from `first` on, padded to `tokens`. */
@@ -95,8 +96,9 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   checkWindows(input.windows, config);
   const end = places ? Math.max(...cache!.lengths) : Math.max(...starts) + total;
   checkFits(end, cache ? "the input with what is cached" : "the input", { n_ctx: mostPositions(config) });
-  // A state is computed over all positions together.
-  const most = config.mixer ? total : CHUNK;
+  // A state is computed over all positions together; what no cache can hold passes through none in parts.
+  const undivided = config.mixer !== undefined || hasUnequalHeads(config);
+  const most = undivided ? total : CHUNK;
   const long = total > most;
   if (long && input.keyMask)
     throw new HeadscopeError("unsupported", `a key mask can't be given with ${total} tokens`, {
@@ -108,7 +110,7 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   });
   if (!places) cache?.reserve(lengths);
   const scratch =
-    !cache && !config.mixer && (long || attendsInPages({ config, rows, total }, input))
+    !cache && !undivided && (long || attendsInPages({ config, rows, total }, input))
       ? new KvCache(config, { rows, capacity: total, layers: 1 })
       : undefined;
   const plan = { rows, total, lengths, chunks, starts, startLayer, stopLayer, cache, scratch };
@@ -206,7 +208,10 @@ export function checkForward({ config, changes }: Model, input: ForwardInput, op
   const layers = Array.from({ length: stopLayer - startLayer }, (_, i) => startLayer + i);
   if (reductions.length > 0) requireAttention(config, "a pattern", layers);
   if (input.keyMask) requireAttention(config, "a mask of keys", layers);
-  if (input.windows) requireAttention(config, "a window of keys", layers);
+  if (input.windows) {
+    requireAttention(config, "a window of keys", layers);
+    requireEqualHeads(config, "a window of keys");
+  }
   if (options.reader) requireSoftmax(config, "a policy that chooses what is read");
   if (input.places && hooks.length + reductions.length + (interventions?.size ?? 0) + (changes?.size ?? 0) > 0)
     throw new HeadscopeError(
@@ -221,7 +226,10 @@ export function checkForward({ config, changes }: Model, input: ForwardInput, op
 
 /** @throws HeadscopeError for a soft prompt that the caller does not count, one that is not there, and what knows tokens alone */
 function checkSoftPrompt(config: ModelConfig, { softPrompt, cache, positions, keyMask }: ForwardInput): void {
-  if (!softPrompt) return refuseSoftPrompt(config, "a forward");
+  if (!softPrompt) {
+    refuseSoftPrompt(config, "a forward");
+    return;
+  }
   if (config.soft_prompt === undefined)
     throw new HeadscopeError("usage", "this model has no soft prompt", {
       remedy: "leave softPrompt out",

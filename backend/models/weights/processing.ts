@@ -6,6 +6,7 @@ import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import { kernelOf } from "../transformer/kernels/index.ts";
 import { requireAttention } from "../transformer/mixers/index.ts";
+import { requireEqualHeads } from "../transformer/unequal-heads.ts";
 import type { BlockWeights, NormWeights } from "./block-parts.ts";
 import { Matrix } from "./matrix.ts";
 import { partTensors, type Weights } from "./weights.ts";
@@ -67,7 +68,10 @@ export function processWeights(
       "its weights are kept in fewer bits, and changed ones would be rounded again",
       "use --weights f32",
     );
-  if (steps.length > 0) requireAttention(config, `${path}: ${steps[0]}`);
+  if (steps.length > 0) {
+    requireAttention(config, `${path}: ${steps[0]}`);
+    requireEqualHeads(config, `${path}: ${steps[0]}`);
+  }
   const before = { config, weights };
   for (const name of steps) {
     // What fold_ln makes of a layer norm's offset are value biases too.

@@ -1,5 +1,6 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import { counted } from "../../common/text.ts";
+import { HEAD_FIELDS } from "../../models/config.ts";
 import { type ChangedModel, changedPlaces } from "./changes.ts";
 import type { ChangeParams } from "./parameters.ts";
 import { attentionOf, pruneSchedule } from "./prune.ts";
@@ -92,6 +93,13 @@ function checkPruning(model: ChangedModel): void {
         ["prune", "mixer"],
         `prune=heads takes heads of attention, and layer ${recurrent} has none`,
         "prune weights, or say mixer=attention",
+      );
+    const unequal = HEAD_FIELDS.find((field) => config[field] !== undefined);
+    if (unequal)
+      throw refusal(
+        ["prune", unequal],
+        "prune=heads takes a query with a key and a value of its own, and here they differ in number or width",
+        `prune weights, or leave ${unequal} out`,
       );
     const heads = attentionOf(pruned).length * config.n_heads;
     const gone = Math.round(sparsity * heads);

@@ -91,6 +91,21 @@ export function inOracleOrder(
   return Float32Array.from(parts.flatMap((part) => [...part]));
 }
 
+/** An oracle's initial parameters as our vector, whatever their shapes: each of our numbers goes where its place in the oracle's order says. */
+export function oracleStart(config: ModelConfig, parameters: readonly OracleParameter[]): Float32Array {
+  const places = Float32Array.from({ length: parameterCount(parameterLayout(config)) }, (_, i) => i);
+  const order = inOracleOrder(places, config, parameters);
+  const vector = new Float32Array(places.length);
+  let next = 0;
+  for (const { name, index, shape } of parameters)
+    for (let i = 0; i < shape.reduce((a, b) => a * b, 1); i++) {
+      const u = Math.sin(0.37 * (i + 1) ** 2 + index);
+      const plain = name.endsWith("W_E") || name.endsWith("W_pos") ? u : 0.7 * u;
+      vector[order[next++]!] = name.endsWith(".w") ? 1 + 0.1 * u : name.endsWith(".b") ? 0.1 * u : plain;
+    }
+  return vector;
+}
+
 /** Largest distance of two vectors' numbers; Infinity for vectors of different lengths. */
 export function largestDistance(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) return Number.POSITIVE_INFINITY;

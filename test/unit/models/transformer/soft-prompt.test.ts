@@ -62,7 +62,8 @@ function stepperOf(each: Case, parameters: Float32Array, options: Record<string,
   const tables = rotary ? [rotary.cos, rotary.sin] : [];
   const places = parameterLayout(config);
   const changes = new WeightChanges({ config, places, training }, [0]);
-  const vectors = options["optimiser"] === "sgd" ? [] : [new Float32Array(parameters.length), new Float32Array(parameters.length)];
+  const vectors =
+    options["optimiser"] === "sgd" ? [] : [new Float32Array(parameters.length), new Float32Array(parameters.length)];
   const plan = { config, places, shape: TINY_SHAPE, tables, training };
   const stepper = new Stepper(plan, [[parameters, ...vectors]], "kernel", changes.trained);
   return { stepper, training, dispose: () => (stepper.dispose(), tf.dispose(tables)) };
@@ -129,8 +130,18 @@ describe("the forward with hooks", () => {
     const first = tf.tidy(() => tf.squeeze(tf.slice(embedded!, [1, 0, 0], [1, 3, 8]), [0]));
     expect(maxDifference(first, prompt)).toBe(0);
     const places = positions!.arraySync() as number[][][];
-    expect(places[0]!.slice(0, 3).flat().every((x) => x === 0)).toBe(true);
-    expect(places[0]!.slice(3).flat().some((x) => x === 0)).toBe(false);
+    expect(
+      places[0]!
+        .slice(0, 3)
+        .flat()
+        .every((x) => x === 0),
+    ).toBe(true);
+    expect(
+      places[0]!
+        .slice(3)
+        .flat()
+        .some((x) => x === 0),
+    ).toBe(false);
     expect(pattern!.shape).toEqual([3, 2, 9, 9]);
     result.dispose();
     tf.dispose([prompt, first]);
@@ -224,7 +235,9 @@ describe("what counts positions from the first token on refuses a soft prompt", 
   ])("%s", async (_, { cache, ...input }: { softPrompt?: boolean; cache?: boolean }) => {
     const model = randomModel(smallConfig({ soft_prompt: 3 }));
     const held = cache ? new KvCache(model.config, { rows: 1 }) : undefined;
-    const error = await failure(() => forward(model, { tokens: [[1, 2, 3]], ...input, ...(held ? { cache: held } : {}) }));
+    const error = await failure(() =>
+      forward(model, { tokens: [[1, 2, 3]], ...input, ...(held ? { cache: held } : {}) }),
+    );
     expect(error).toEqual(refused("unsupported", { field: "soft_prompt" }));
     held?.dispose();
     model.dispose();

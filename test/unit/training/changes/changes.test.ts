@@ -4,7 +4,6 @@ import { initialParameters } from "../../../../backend/models/weights/trainable.
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
 import { makeSpec } from "../../../../backend/training/spec.ts";
-import type { SyntheticTask } from "../../../../backend/training/task.ts";
 import { failure } from "../../../helpers/errors.ts";
 import { task, trainTiny, valuesOf } from "../../../helpers/training/tiny-run.ts";
 

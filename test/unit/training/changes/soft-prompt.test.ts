@@ -29,7 +29,9 @@ describe("a soft prompt", () => {
     const [before, after] = [at(0).state[0]!, at(20).state[0]!];
     expect(before.slice(0, origin.parameters.length)).toEqual(origin.parameters);
     for (const { name } of places) {
-      const same = Buffer.from(valuesOf(places, name, before).buffer).equals(Buffer.from(valuesOf(places, name, after).buffer));
+      const same = Buffer.from(valuesOf(places, name, before).buffer).equals(
+        Buffer.from(valuesOf(places, name, after).buffer),
+      );
       expect([name, same]).toEqual([name, name !== "soft_prompt"]);
     }
     expect(metrics.at(-1)!.values["fresh.loss"]).toBeLessThan(metrics[0]!.values["fresh.loss"]!);
