@@ -11,6 +11,7 @@ import { bayesianPrism } from "./families/bayesian-prism.ts";
 import { forgetting } from "./families/forgetting.ts";
 import { promot } from "./families/promot.ts";
 import { uncertainty } from "./families/uncertainty.ts";
+import { generalPurposeIcl } from "./general-purpose/general-purpose-icl.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
 import { semanticFaithfulness } from "./meaning/semantic-faithfulness.ts";
 import { semanticFragments } from "./meaning/semantic-fragments.ts";
@@ -20,6 +21,7 @@ import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
 import { stateSpaces } from "./state-spaces/state-spaces.ts";
 import { functionVectorsExperiment } from "./steering/function-vectors.ts";
 import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
+import { tart } from "./tart/tart.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
 import { pruneOrNot } from "./weights/prune-or-not.ts";
@@ -35,6 +37,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   forgetting,
   promot,
   uncertainty,
+  generalPurposeIcl,
   iclCircuit,
   dualProcess,
   modelSoups,
@@ -49,6 +52,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   semanticFragments,
   stateSpaces,
   attentionVariants,
+  tart,
 ]);
 
 export type {

@@ -13,6 +13,8 @@ import { gaussianClassification } from "./gaussian-classification.ts";
 import { hmmMixture } from "./hmm-mixture.ts";
 import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
+import { logisticRegression } from "./logistic-regression.ts";
+import { randomProjections } from "./projections/random-projections.ts";
 import { wordRoles } from "./roles/word-roles.ts";
 
 /** Every task that headscope has. */
@@ -20,11 +22,13 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   induction,
   gaussianClassification,
   linearRegression,
+  logisticRegression,
   associativeRecall,
   copy,
   bandits,
   hmmMixture,
   wordRoles,
+  randomProjections,
   zipfBigram,
   gaussianWeights,
   fourierSeries,

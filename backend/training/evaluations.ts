@@ -63,7 +63,10 @@ export interface PredictorLevel {
  */
 export function referenceLevels(
   task: SyntheticTask,
-  { params, training }: Pick<TrainSpec, "params" | "training">,
+  {
+    params,
+    training,
+  }: Pick<TrainSpec, "params"> & { readonly training: Pick<TrainSpec["training"], "evaluation_rows"> },
   seed: number,
 ): Record<string, PredictorLevel> {
   const { reference } = task;

@@ -6,54 +6,57 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { CacheKind, WeightType } from "../../common/words.ts";
 import { attend } from "../../kernels/attend.ts";
-import { type FormatName, formatOf, packedBytes } from "../../kernels/formats.ts";
+import type { FormatName } from "../../kernels/formats.ts";
 import { hasKernels, loadKernels } from "../../kernels/kernels.ts";
-import { multiplyRows, PackedMatrix } from "../../kernels/packed-matrix.ts";
 import { Page } from "../../kernels/pages.ts";
 import { placesOf } from "../../kernels/places.ts";
 import { KvCache } from "../../models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { forward } from "../../models/forward/forward.ts";
-import { Model } from "../../models/model.ts";
-import { availableMemory } from "../../models/sources/memory.ts";
-import { parameterLayout, weightsOver } from "../../models/weights/trainable.ts";
+import type { Model } from "../../models/model.ts";
+import { availableMemory, type MemoryEstimate } from "../../models/sources/memory.ts";
+import { widenBlock } from "../../models/weights/weights.ts";
 import { initBackend } from "../../runtime/backend.ts";
-import { uploadBytes } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import { type Device, HERE } from "./devices.ts";
-import { layerParameters } from "./predict.ts";
+import { type Device, HERE, type Rates } from "./devices.ts";
+import { layerParameters, readWeights } from "./predict.ts";
+import { fillCache, NARROW, standIn } from "./stand-in.ts";
 
 /** Parts of a model on which this machine's speeds depend. */
 export interface Calibration {
   readonly config: ModelConfig;
+  readonly memory: Pick<MemoryEstimate, "parameters" | "weights" | "q8Formats">;
   readonly weights: WeightType;
-  /** Bytes of its weights by the form that the kernels hold them in. */
-  readonly formats: Readonly<Partial<Record<FormatName, number>>>;
   readonly cache: CacheKind;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Bytes of the matrix that products are timed on: more than the processor's caches hold. */
-const MATRIX = 96 * 2 ** 20;
-/** Weights that are made wide at once, as a layer's are. */
-const WIDENED = 2 ** 22;
+/** Bytes of the layers, and of the output's rows, that a token is timed with: more than most caches hold. */
+const WEIGHTS = 96 * 2 ** 20;
+/** Bytes of keys and values that reading them is timed with, and the tokens that they may be. */
+const CACHED = 192 * 2 ** 20;
+const [FEWEST_CACHED, MOST_CACHED] = [1024, 8192] as const;
+/** Tokens that the cache holds where reading it is not timed. */
+const FEW = 64;
 /** Bytes that are written to the disk and synced. */
 const DISK = 64 * 2 ** 20;
-/** Tokens of a prompt's part, and keys that its attention is timed over. */
-const [PART, KEYS] = [512, 2048] as const;
-/** Tokens that the cache holds where reading it is timed, and where it is not. */
-const [MANY, FEW] = [4096, 64] as const;
-/** Layers of models that only differ in them. */
+/** Tokens of a prompt's part, of layers beyond so many parameters fewer. */
+const [PART, SMALL_PART, LARGE_LAYER] = [512, 128, 2e7] as const;
+/** Keys that attention is timed over. */
+const KEYS = 2048;
+/** Layers of models that only differ in them: without weights, and of a prompt. */
 const [SHALLOW, DEEP] = [2, 10] as const;
-/** Width of a model whose matrices cost nothing. */
-const NARROW = 64;
+const [ONE, FOUR] = [1, 4] as const;
+/** Of a layer that is held wide. */
+const NOTHING = { dispose: () => {} } as const;
+/** Tokens that are timed together. */
+const STEPS = 4;
 /** Times that each thing is done; the median counts, and the first run not at all. */
 const REPEATS = 5;
 
 /**
- * Measures this machine for a model of a shape, in some seconds: a product with a matrix that no cache holds, layers without weights to
- * speak of, the same over a long cache, a layer's products with a part of a prompt, its attention, and a file that is synced.
- * No model and no length that is predicted is run.
+ * Measures this machine for a model of a shape, in some seconds: layers of its shapes and forms with made weights, layers without weights
+ * to speak of over a short cache and a long one, a part of a prompt and two, attention, and a file that is synced. No weights are read.
  * @throws HeadscopeError (unsupported) without native kernels
  */
 export async function measureHere(calibration: Calibration): Promise<Device> {
@@ -62,132 +65,104 @@ export async function measureHere(calibration: Calibration): Promise<Device> {
     throw new HeadscopeError("unsupported", "this machine can't be measured: it has no native kernels", {
       remedy: "run headscope doctor, or give --device one of the table",
     });
-  const { signal } = calibration;
-  const steps = [decoding, products, prompt, attention] as const;
-  const rates: Record<string, number> = {};
-  for (const step of steps) {
-    signal?.throwIfAborted();
-    Object.assign(rates, step(calibration));
+  const rested = async <T>(step: () => T): Promise<T> => {
+    calibration.signal?.throwIfAborted();
     await new Promise((resolve) => setImmediate(resolve));
-  }
-  const { layer, token, keys, weights, widening, part, attending } = rates as Record<string, number>;
-  // A part of a prompt is a layer's products and its attention: what is left are the products.
-  const { config } = calibration;
-  const own = (4 * config.d_head * config.n_heads * ((PART * (PART + 1)) / 2)) / attending!;
-  const bandwidth = await writeDisk();
+    return step();
+  };
+  const hollow = await rested(() => hollowLayers(calibration));
+  const weights = await rested(() => ownLayers(calibration, hollow));
+  const attention = await rested(() => attending(calibration));
+  const prompts = await rested(() => prompt(calibration, attention));
   return {
     name: HERE,
     title: `this machine: ${cpus()[0]?.model ?? process.arch}, ${availableParallelism()} cores, ${loadKernels().why}`,
     memory: availableMemory(),
-    rates: {
-      weights: weights!,
-      keys: keys!,
-      products: (2 * PART * layerParameters(config)) / Math.max(part! - own, part! / 2),
-      attention: attending!,
-      widening: widening!,
-      layer: layer!,
-      token: token!,
-    },
-    slow: { name: "the disk, written and synced", bandwidth },
+    rates: { ...hollow, weights, attention, ...prompts },
+    slow: { name: "the disk, written and synced", bandwidth: await writeDisk() },
     weights: calibration.weights,
     cache: calibration.cache,
     source: `measured ${new Date().toISOString()}`,
   };
 }
 
-/** Seconds of a layer and of a token beside what they read, and bytes of keys and values a second. */
-function decoding({ config, cache: kind }: Calibration): { layer: number; token: number; keys: number } {
-  const seconds = (n_layers: number, held: number): number => {
-    const model = emptyModel({ ...config, ...hollow(config), n_layers });
-    const cache = new KvCache(model.config, { capacity: held + 4 * REPEATS + 8, kind });
-    cache.prepare(held);
-    cache.advance(held);
-    const step = () => timed(() => forward(model, { tokens: [[1]], cache, logitsAt: "last" }));
-    const took = typical(() => (step() + step() + step()) / 3);
-    cache.dispose();
-    model.dispose();
-    return took;
-  };
-  const [shallow, deep, long] = [seconds(SHALLOW, FEW), seconds(DEEP, FEW), seconds(DEEP, MANY)];
-  const layer = Math.max(0, (deep - shallow) / (DEEP - SHALLOW));
+/** Seconds of a layer and of a token beside the weights, and bytes of keys and values a second. */
+function hollowLayers(calibration: Calibration): Pick<Rates, "layer" | "token" | "keys"> {
+  const { config, cache: kind } = calibration;
   const page = Page.make(kind, config.d_head, 1);
-  const read = DEEP * config.n_key_value_heads * (MANY - FEW) * 2 * page.rowBytes;
+  const tokenBytes = DEEP * config.n_key_value_heads * 2 * page.rowBytes;
   page.release();
-  return { layer, token: Math.max(0, shallow - SHALLOW * layer), keys: read / Math.max(long - deep, 1e-9) };
+  const many = Math.min(MOST_CACHED, Math.max(FEWEST_CACHED, Math.ceil(CACHED / tokenBytes)));
+  const seconds = (n_layers: number, held: number): number => {
+    const model = standIn(
+      { ...config, d_model: NARROW, d_mlp: NARROW },
+      { n_layers, n_ctx: 2 * many, vocabulary: NARROW },
+      () => "f32",
+    );
+    return decoded(model, kind, held);
+  };
+  const [shallow, deep, long] = [seconds(SHALLOW, FEW), seconds(DEEP, FEW), seconds(DEEP, many)];
+  const layer = Math.max(0, (deep - shallow) / (DEEP - SHALLOW));
+  return {
+    layer,
+    token: Math.max(0, shallow - SHALLOW * layer),
+    keys: (tokenBytes * (many - FEW)) / Math.max(long - deep, 1e-9),
+  };
 }
 
-/** Bytes of weights a second that a vector's products read, and weights a second that are made wide. */
-function products({ config, formats }: Calibration): { weights: number; widening: number } {
-  const width = 32 * Math.ceil(config.d_model / 32);
-  let [all, seconds, numbers, widening] = [0, 0, 0, 0];
-  for (const [name, bytes] of Object.entries(formats) as [FormatName, number][]) {
-    const rates = name === "f32" ? rowsRate(width) : packedRates(name, width);
-    const count = (bytes * 16 * width) / packedBytes(name, [16, width]);
-    all += bytes;
-    seconds += bytes / rates.bytes;
-    numbers += count;
-    widening += count / rates.widening;
-  }
-  return { weights: all / seconds, widening: numbers / widening };
+/** Bytes of weights a second that a token's products read: of layers of the model's own shapes and forms, and of its output. */
+function ownLayers(calibration: Calibration, beside: Pick<Rates, "layer" | "token">): number {
+  const { config, memory, weights, cache } = calibration;
+  const held = { parameters: memory.parameters, weightBytes: memory.weights[weights] };
+  const layerBytes = (held.weightBytes / held.parameters) * layerParameters(config);
+  const n_layers = Math.min(config.n_layers, Math.ceil(WEIGHTS / layerBytes));
+  const took = decoded(standIn(config, { n_layers, n_ctx: 2 * FEW }, formOf(calibration)), cache, FEW);
+  const read = readWeights({ config: { ...config, n_layers }, ...held });
+  return read / Math.max(took - n_layers * beside.layer - beside.token, 1e-9);
 }
 
-/** Of float32 rows as they lie, which nothing has to be made wide of. */
-function rowsRate(width: number): { bytes: number; widening: number } {
-  const rows = Math.floor(MATRIX / width / 4);
-  const [x, w] = [tf.randomNormal([1, width]), tf.randomNormal([rows, width])];
-  const took = typical(() => timed(() => multiplyRows(x, w)));
-  tf.dispose([x, w]);
-  return { bytes: (4 * rows * width) / took, widening: Number.POSITIVE_INFINITY };
+/** Seconds of a token behind so many; frees the model. */
+function decoded(model: Model, kind: CacheKind, held: number): number {
+  const cache = new KvCache(model.config, { capacity: held + STEPS * (REPEATS + 1), kind });
+  cache.prepare(held);
+  cache.advance(held);
+  fillCache(cache);
+  const step = () => timed(() => forward(model, { tokens: [[1]], cache, logitsAt: "last" }));
+  const took = typical(() => Array.from({ length: STEPS }, step).reduce((sum, took) => sum + took) / STEPS);
+  cache.dispose();
+  model.dispose();
+  return took;
 }
 
-function packedRates(format: FormatName, width: number): { bytes: number; widening: number } {
-  const x = tf.randomNormal([1, width]);
-  const matrix = constantMatrix(format, [16 * Math.floor(MATRIX / packedBytes(format, [16, width])), width]);
-  const took = typical(() => timed(() => matrix.apply(x)));
-  const { bytes } = matrix;
-  matrix.dispose();
-  x.dispose();
-  const some = constantMatrix(format, [16 * Math.ceil(WIDENED / width / 16), width]);
-  const widening = (some.shape[0] * width) / typical(() => timed(() => some.widen()));
-  some.dispose();
-  return { bytes: bytes / took, widening };
-}
-
-/** A matrix of one number: the time of a product does not depend on them. */
-function constantMatrix(format: FormatName, shape: readonly [number, number]): PackedMatrix {
-  const [rows, width] = shape;
-  const { block = 32, minima, rowsOf, bits, zero = 0 } = formatOf(format);
-  if (rowsOf !== undefined && bits > 8)
-    return PackedMatrix.fromRows(format, new Uint8Array((rows * width * bits) / 8), shape);
-  const codes = uploadBytes(new Uint8Array(rows * width).fill(1), [rows, width]);
-  const scales = tf.fill([rows, width / block], 1 / 128);
-  try {
-    return PackedMatrix.fromCodes(format, { codes, scales, minima: minima ? scales : undefined, zero }, shape);
-  } finally {
-    codes.dispose();
-    scales.dispose();
-  }
-}
-
-/** Seconds that a layer takes for a part of a prompt, its attention included. */
-function prompt({ config, cache: kind }: Calibration): { part: number } {
-  const tokens = [Array.from({ length: PART }, (_, i) => i % NARROW)];
-  const seconds = (n_layers: number): number => {
-    const model = emptyModel({ ...config, n_layers, d_vocab: NARROW, ...uncut(config) });
-    const took = typical(() => {
-      const cache = new KvCache(model.config, { capacity: PART, kind });
+/** FLOP/s of a prompt's products with weights, and weights a second that are made wide. */
+function prompt(calibration: Calibration, attention: number): Pick<Rates, "products" | "widening"> {
+  const { config, cache: kind } = calibration;
+  const parameters = layerParameters(config);
+  const count = 2 * (parameters > LARGE_LAYER ? SMALL_PART : PART);
+  const tokens = [Array.from({ length: count }, (_, i) => i % NARROW)];
+  const measured = (n_layers: number): { prompt: number; widening: number } => {
+    const model = standIn(config, { n_layers, n_ctx: count, vocabulary: NARROW }, formOf(calibration));
+    const widening = typical(() => timed(() => widenBlock(model.weights.blocks[0]!) ?? NOTHING));
+    const prompt = typical(() => {
+      const cache = new KvCache(model.config, { capacity: count, kind });
       const took = timed(() => forward(model, { tokens, cache, logitsAt: "last" }));
       cache.dispose();
       return took;
     });
     model.dispose();
-    return took;
+    return { prompt, widening };
   };
-  return { part: Math.max(1e-9, seconds(2) - seconds(1)) };
+  const [one, four] = [measured(ONE), measured(FOUR)];
+  const layer = (four.prompt - one.prompt) / (FOUR - ONE);
+  const beside = one.widening + (4 * config.d_head * config.n_heads * ((count * (count + 1)) / 2)) / attention;
+  return {
+    products: (2 * count * parameters) / Math.max(layer - beside, layer / 2, 1e-9),
+    widening: parameters / one.widening,
+  };
 }
 
 /** FLOP/s of the attention of a part of a prompt over all keys before it. */
-function attention({ config, cache: kind }: Calibration): { attending: number } {
+function attending({ config, cache: kind }: Calibration): number {
   const { n_heads: heads, n_key_value_heads: kvHeads, d_head } = config;
   const pages = Array.from({ length: kvHeads }, () => Page.make(kind, d_head, KEYS));
   const first = KEYS - PART;
@@ -199,7 +174,7 @@ function attention({ config, cache: kind }: Calibration): { attending: number } 
   tf.dispose([positions, q, layer, places.lists, places.spans]);
   for (const page of pages) page.release();
   const pairs = (PART * (first + 1 + KEYS)) / 2;
-  return { attending: (4 * d_head * heads * pairs) / took };
+  return (4 * d_head * heads * pairs) / took;
 }
 
 /** Bytes a second that reach the disk. Reading is not measured: what was just written comes from memory. */
@@ -218,24 +193,9 @@ async function writeDisk(): Promise<number> {
   }
 }
 
-/** Sizes of a model whose matrices are next to nothing; its heads and their widths stay. */
-function hollow(config: ModelConfig): Partial<ModelConfig> {
-  return { d_model: NARROW, d_mlp: NARROW, d_vocab: NARROW, ...uncut(config) };
-}
-
-/** Positions for what is timed, layers that reach all of them, and as few logits as token ids. */
-function uncut({ d_vocab_out }: ModelConfig): Partial<ModelConfig> {
-  return {
-    n_ctx: 2 * MANY,
-    attn_types: new Array<"global">(DEEP).fill("global"),
-    ...(d_vocab_out === undefined ? {} : { d_vocab_out: NARROW }),
-  };
-}
-
-/** A model of small random weights. */
-function emptyModel(config: ModelConfig): Model {
-  const weights = weightsOver(config, parameterLayout(config), ({ shape }) => tf.randomNormal([...shape], 0, 0.02));
-  return new Model({ ref: "calibration", family: "none", digest: `sha256:${"0".repeat(64)}`, config, weights });
+/** The kernels' form of a matrix by its name. */
+function formOf({ weights, memory: { q8Formats } }: Calibration): (name: string) => FormatName {
+  return (name) => (weights === "q8" ? (q8Formats[name] ?? "f32") : weights);
 }
 
 /** Seconds of an op or a forward, which have ended when they return; logits are also read. */

@@ -2,6 +2,7 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, listOf, oneOf, type Rule, type Rules, whole } from "../../common/options.ts";
 import { counted } from "../../common/text.ts";
 import { CACHE_KINDS, type CacheKind, WEIGHT_TYPES, type WeightType } from "../../common/words.ts";
+import type { ModelConfig } from "../../models/config.ts";
 import { inspectModel } from "../../models/load.ts";
 import type { ModelReference } from "../../models/sources/reference.ts";
 import type { ModelInspection } from "../../models/sources/source.ts";
@@ -16,7 +17,8 @@ import { checkSuits } from "../policies/suits.ts";
 import { measureHere } from "./calibrate.ts";
 import { type Device, deviceOf, HERE } from "./devices.ts";
 import { type Footprint, footprint } from "./footprint.ts";
-import { type Cost, predict } from "./predict.ts";
+import { measurable, measureWork, type OwnWork } from "./own-work.ts";
+import { type Cost, type CostedRequest, predict } from "./predict.ts";
 
 /** New tokens of a request where nobody says how many. */
 export const NEW_TOKENS = 128;
@@ -63,6 +65,8 @@ export interface CostRow extends Cost {
   readonly policies: readonly UsedPolicy[];
   /** Keys and values of the request, and the attention over them. */
   readonly held: Footprint;
+  /** Seconds of choosing, on this machine; absent where they were not measured, and count nothing. */
+  readonly work?: OwnWork;
 }
 
 /** Costs of requests, and the devices that they are predicted for. */
@@ -93,8 +97,7 @@ export async function predictCosts(ref: string | ModelReference, options: CostOp
   const rows: CostRow[] = [];
   for (const sheet of sheets) {
     const { weights, cache } = { ...(sheet ?? FORMS_HERE), ...given(options) };
-    const device =
-      sheet ?? (await measureHere({ ...model, ...{ weights, cache, formats: formatsOf(model, weights), signal } }));
+    const device = sheet ?? (await measureHere({ ...model, ...{ weights, cache, signal } }));
     devices.push(device);
     const { memory, config } = model;
     const costed = {
@@ -104,8 +107,10 @@ export async function predictCosts(ref: string | ModelReference, options: CostOp
       for (const choice of choices) {
         const size = { tokens, newTokens, cache };
         const held = footprint(choice, config, size);
-        const cost = predict(costed, device, { ...size, held });
-        rows.push({ device: device.name, tokens, newTokens, weights, cache, policies: choice.used, held, ...cost });
+        const work = sheet ? undefined : await workOf(config, choice, { ...size, held, signal }, device);
+        const cost = predict(costed, device, { ...size, held, work });
+        const request = { device: device.name, tokens, newTokens, weights, cache, policies: choice.used };
+        rows.push({ ...request, held, ...(work && { work }), ...cost });
       }
   }
   return { model: model.ref, parameters: model.memory.parameters, devices, rows };
@@ -118,9 +123,16 @@ function given({ weights, cache }: CostOptions): { weights?: WeightType; cache?:
   return { ...(weights && { weights }), ...(cache && { cache }) };
 }
 
-/** Bytes of weights by the kernels' form. */
-function formatsOf({ memory: { weights: bytes, q8Formats } }: ModelInspection, weights: WeightType) {
-  return weights === "q8" ? q8Formats : { [weights]: bytes[weights] };
+/** The work of policies on this machine, where it can be measured. */
+export async function workOf(
+  config: ModelConfig,
+  choice: PolicyChoice,
+  { held, ...size }: CostedRequest & Pick<CostOptions, "signal">,
+  { rates }: Device,
+): Promise<OwnWork | undefined> {
+  if (!measurable(choice)) return undefined;
+  const spared = (footprint({}, config, size).readBytes - held.readBytes) / rates.keys;
+  return measureWork(config, choice, size, spared);
 }
 
 /** @throws HeadscopeError for more tokens than there are positions */

@@ -2,6 +2,7 @@ import { type ModelConfig, outputWidth } from "../../models/config.ts";
 import { parametersOf } from "../../models/weights/trainable.ts";
 import type { Device } from "./devices.ts";
 import type { Footprint, RequestSize } from "./footprint.ts";
+import type { OwnWork } from "./own-work.ts";
 
 /** A model as its cost depends on it. */
 export interface CostModel {
@@ -12,6 +13,12 @@ export interface CostModel {
   readonly weightBytes: number;
   /** True where products of a prompt make weights wide first. */
   readonly narrow: boolean;
+}
+
+/** A request, what it holds, and the work of choosing it where that was measured. */
+export interface CostedRequest extends RequestSize {
+  readonly held: Footprint;
+  readonly work?: OwnWork | undefined;
 }
 
 /** Memory and time of requests of one kind on a device. Times in seconds. */
@@ -41,21 +48,22 @@ export interface Cost {
  * Predicts memory and time by counting bytes and operations: Fu 2024, Challenges in Deploying Long-Context Transformers; offload as in
  * LLM in a flash (Alizadeh et al. 2023) and InstInfer (Pan et al. 2024), whose transfers are not overlapped here.
  */
-export function predict(model: CostModel, device: Device, request: RequestSize & { readonly held: Footprint }): Cost {
+export function predict(model: CostModel, device: Device, request: CostedRequest): Cost {
   const { config, weightBytes } = model;
   const { rates, memory, slow } = device;
-  const { tokens, held } = request;
+  const { tokens, held, work = NO_WORK } = request;
   const layers = config.n_layers;
   const read = readWeights(model);
   const overhead = layers * rates.layer + rates.token;
-  const decodeSeconds = read / rates.weights + held.readBytes / rates.keys + overhead;
+  const decodeSeconds = read / rates.weights + held.readBytes / rates.keys + overhead + work.token;
   const concurrency = Math.max(0, Math.floor((memory - weightBytes) / held.bytes));
   const flops = prefillFlops(config, tokens, held.pairs);
-  const prefill = prefillSeconds(model, device, flops, read / rates.weights) + overhead;
+  const prefill = prefillSeconds(model, device, flops, read / rates.weights) + overhead + work.prompt;
   const excess = Math.min(read, Math.max(0, weightBytes - memory));
   const fetched = held.readBytes + excess;
   const products = (2 * concurrency * usedParameters(config)) / rates.products;
-  const together = Math.max(read / rates.weights, products) + overhead + (concurrency * held.readBytes) / rates.keys;
+  const each = held.readBytes / rates.keys + work.token;
+  const together = Math.max(read / rates.weights, products) + overhead + concurrency * each;
   return {
     weightBytes,
     cacheBytes: held.bytes,
@@ -67,13 +75,15 @@ export function predict(model: CostModel, device: Device, request: RequestSize &
     contextSwitch: { bytes: held.bytes, seconds: held.bytes / slow.bandwidth },
     offload: {
       bytes: fetched,
-      seconds: (read - excess) / rates.weights + fetched / slow.bandwidth + overhead,
+      seconds: (read - excess) / rates.weights + fetched / slow.bandwidth + overhead + work.token,
     },
   };
 }
 
+const NO_WORK: OwnWork = { prompt: 0, token: 0 };
+
 /** Bytes of the weights that a token reads: of an embedding that is not the unembedding one row, which counts nothing. */
-function readWeights({ config, parameters, weightBytes }: CostModel): number {
+export function readWeights({ config, parameters, weightBytes }: Omit<CostModel, "narrow">): number {
   return weightBytes * Math.min(1, usedParameters(config) / parameters);
 }
 

@@ -15,8 +15,8 @@ export interface MemoryEstimate {
   readonly parameters: number;
   /** The weights as they are held. */
   readonly weights: Readonly<Record<WeightType, number>>;
-  /** Bytes of the q8 weights by the form that the kernels hold them in. */
-  readonly q8Formats: Readonly<Partial<Record<FormatName, number>>>;
+  /** The form that the kernels hold each part of the q8 weights in, by the names of `slotsOf`. */
+  readonly q8Formats: Readonly<Record<string, FormatName>>;
   /** The most that loading and a short forward need at once, the weights included. Caches and activations come on top. */
   readonly peak: Readonly<Record<WeightType, number>>;
 }
@@ -43,8 +43,7 @@ export function estimateMemory(
     layer,
     4 * (all.find(({ name }) => name === "unembed") ?? all.find(({ name }) => name === "embed"))!.elements,
   );
-  const q8Formats: Partial<Record<FormatName, number>> = {};
-  for (const { format, q8 } of all) q8Formats[format] = (q8Formats[format] ?? 0) + q8;
+  const q8Formats = Object.fromEntries(all.map(({ name, format }) => [name, format]));
   return {
     parameters,
     weights,

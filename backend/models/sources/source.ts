@@ -67,6 +67,6 @@ export async function inspectLoaded(load: () => Promise<Model>): Promise<ModelIn
   const features = featuresOf(config, biasesOf(partTensors(weights).keys()));
   model.dispose();
   const all = { f32: bytes, q8: bytes, bf16: bytes };
-  const memory = { parameters: bytes / 4, weights: all, q8Formats: { f32: bytes }, peak: all };
+  const memory = { parameters: bytes / 4, weights: all, q8Formats: {}, peak: all };
   return { ref, family, digest, config, memory, features, tokenizer, tokenizerFault, stored: ["F32"], stops: NO_STOPS };
 }

@@ -88,16 +88,16 @@ const INITIAL_STREAM = 0xe0000000;
 
 /**
  * A model's weights over the parameters of a layout.
- * @param value gives the tensor of a place, in its shape
+ * @param value gives the tensor of a place, in its shape; of a matrix also one in another form
  */
 export function weightsOver(
   config: ModelConfig,
   places: readonly ParameterPlace[],
-  value: (place: ParameterPlace) => Tensor,
+  value: (place: ParameterPlace) => Tensor | Matrix,
 ): Weights {
   const tensors = places.map((place): [string, Matrix | Tensor] => {
     const tensor = value(place);
-    return [place.name, place.kind === "matrix" ? Matrix.dense(tensor) : tensor];
+    return [place.name, place.kind === "matrix" && !(tensor instanceof Matrix) ? Matrix.dense(tensor) : tensor];
   });
   return weightsOf(config, new Map(tensors));
 }

@@ -1,5 +1,6 @@
 import type { WeightType } from "../../../backend/common/words.ts";
 import { measureHere } from "../../../backend/inference/cost/calibrate.ts";
+import { workOf } from "../../../backend/inference/cost/costs.ts";
 import type { Device } from "../../../backend/inference/cost/devices.ts";
 import { footprint } from "../../../backend/inference/cost/footprint.ts";
 import { predict } from "../../../backend/inference/cost/predict.ts";
@@ -94,23 +95,24 @@ function deviceOf(weights: WeightType, devices: Map<WeightType, Promise<Device>>
 
 async function measured(weights: WeightType): Promise<Device> {
   const { config, memory } = await inspectModel(MODEL);
-  const formats = weights === "q8" ? memory.q8Formats : { [weights]: memory.weights[weights] };
-  return measureHere({ config, weights, formats, cache: "f32" });
+  return measureHere({ config, memory, weights, cache: "f32" });
 }
 
 async function predictionOf(each: Case, device: Device) {
   const { tokens, weights } = each;
   const { config, memory } = await inspectModel(MODEL);
   const size = { tokens, newTokens: NEW, cache: "f32" } as const;
-  const held = footprint(await choiceOf(each, config), config, size);
+  const choice = await choiceOf(each, config);
+  const held = footprint(choice, config, size);
+  const work = await workOf(config, choice, { ...size, held }, device);
   const costed = { config, parameters: memory.parameters, weightBytes: memory.weights[weights] };
-  return predict({ ...costed, narrow: weights !== "f32" }, device, { ...size, held });
+  return predict({ ...costed, narrow: weights !== "f32" }, device, { ...size, held, work });
 }
 
-async function choiceOf({ under }: Case, config: ModelConfig): Promise<Partial<PolicyChoice>> {
-  if (under === undefined) return {};
+async function choiceOf({ under }: Case, config: ModelConfig): Promise<PolicyChoice> {
+  if (under === undefined) return choosePolicies([]);
   if (under !== "quarter") return choosePolicies([under]);
-  return { heads: { mask: maskOf(config, 4), prefill: "masked", once: false } };
+  return { heads: { mask: maskOf(config, 4), prefill: "masked", once: false }, requests: [], used: [] };
 }
 
 /** What a run is under, as `generate` takes it. */

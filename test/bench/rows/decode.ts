@@ -1,13 +1,12 @@
-import type { Tensor } from "@tensorflow/tfjs";
 import type { HeadMask } from "../../../backend/common/heads/mask.ts";
 import { type MaskMeaning, meaningOf } from "../../../backend/common/heads/meaning.ts";
 import type { Activations, CacheKind, WeightType } from "../../../backend/common/words.ts";
+import { fillCache } from "../../../backend/inference/cost/stand-in.ts";
 import { generateBatch } from "../../../backend/inference/generate.ts";
 import type { CacheForm } from "../../../backend/models/cache/forms/form.ts";
 import { KvCache } from "../../../backend/models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../../backend/models/config.ts";
 import type { ForwardOptions } from "../../../backend/models/forward/types.ts";
-import { tf } from "../../../backend/runtime/tf.ts";
 import type { Bench } from "../measure.ts";
 import { ids, timedForward } from "../runs.ts";
 import { MODEL, type Setting } from "../setting.ts";
@@ -109,7 +108,7 @@ function decoder(setting: Setting, token: Token): () => Promise<number> {
     const cache = new KvCache(model.config, { capacity: cached + 64, kind, form, ...windows });
     cache.prepare(cached);
     cache.advance(cached);
-    if (token.written) write(cache);
+    if (token.written) fillCache(cache);
     cache.encode();
     const options: ForwardOptions = rounded ? { activations: "8bit" } : {};
     const step = (id: number): number => timedForward(model, { tokens: [[id]], cache, logitsAt: "last" }, options);
@@ -119,21 +118,6 @@ function decoder(setting: Setting, token: Token): () => Promise<number> {
     cache.dispose();
     return took / STEPS;
   };
-}
-
-/** Writes random numbers to all rows that a cache holds. */
-export function write(cache: KvCache): void {
-  const [length] = cache.lengths as [number];
-  cache.windows.forEach((heads, layer) => {
-    for (const head of heads.keys()) {
-      const positions = cache.positions(layer, 0, head);
-      tf.tidy(() => {
-        const { shape } = cache.read(layer, 0, head).keys;
-        const [keys, values] = [1, 2].map((seed) => tf.randomNormal(shape, 0, 1, "float32", seed)) as [Tensor, Tensor];
-        cache.head(layer, 0, head).write(length, positions, { keys, values });
-      });
-    }
-  });
 }
 
 /** Milliseconds a new token of any of the prompts, once all are read. */
