@@ -25,7 +25,10 @@ describe("attention-variants", () => {
     expect(of({ powers })["power"]).toBe("not reproduced");
     expect(of({ keyHeads: [0.11, 0.11, 0.17, 0.17] })["fewer-keys"]).toBe("not reproduced");
     expect(of({ keyHeads: [0.11, 0.11, 0.11, 0.17] })["fewer-keys"]).toBe("reproduced");
-    expect(of({ keyHeads: four(0.151), valueHeads: four(0.3) })).toMatchObject({ "fewer-keys": "reproduced", "equal-loss": "not reproduced" });
+    expect(of({ keyHeads: four(0.151), valueHeads: four(0.3) })).toMatchObject({
+      "fewer-keys": "reproduced",
+      "equal-loss": "not reproduced",
+    });
   });
 
   test("leaves open which costs less where neither costs anything", () => {

@@ -29,11 +29,21 @@ const seed = (changes: Partial<PromotSeed> = {}): PromotSeed => ({
   ...changes,
 });
 const of = (...seeds: PromotSeed[]) =>
-  Object.fromEntries(judge(seeds.length === 1 ? Array.from({ length: 4 }, () => seeds[0]!) : seeds).map(({ id, verdict }) => [id, verdict]));
+  Object.fromEntries(
+    judge(seeds.length === 1 ? Array.from({ length: 4 }, () => seeds[0]!) : seeds).map(({ id, verdict }) => [
+      id,
+      verdict,
+    ]),
+  );
 
 describe("promot", () => {
   test("is reproduced where the prompt takes the task and the weights keep the other", () => {
-    expect(of(seed())).toEqual({ specialises: "reproduced", keeps: "reproduced", learns: "reproduced", "prompt-first": "reproduced" });
+    expect(of(seed())).toEqual({
+      specialises: "reproduced",
+      keeps: "reproduced",
+      learns: "reproduced",
+      "prompt-first": "reproduced",
+    });
   });
 
   test("is not where more than half of the plain rise is left, or the task is done worse", () => {

@@ -66,7 +66,11 @@ function stepperOf(each: Case, parameters: Float32Array, options: Record<string,
     options["optimiser"] === "sgd" ? [] : [new Float32Array(parameters.length), new Float32Array(parameters.length)];
   const plan = { config, places, shape: TINY_SHAPE, tables, training };
   const stepper = new Stepper(plan, [[parameters, ...vectors]], "kernel", changes.trained);
-  return { stepper, training, dispose: () => (stepper.dispose(), tf.dispose(tables)) };
+  const dispose = () => {
+    stepper.dispose();
+    tf.dispose(tables);
+  };
+  return { stepper, training, dispose };
 }
 
 /** The gradient at a point: the parameters less a step of plain descent at rate 1; 0 where they stay. */
