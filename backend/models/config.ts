@@ -50,16 +50,13 @@ export interface HeadShape {
   readonly valueWidth: number;
 }
 
-/** The heads of a layer's attention, or of its recurrence. */
-export function headShape(config: ModelConfig, layer = 0): HeadShape {
-  const { n_heads, n_key_value_heads, d_head } = config;
-  const { key_heads = n_key_value_heads, value_heads = n_key_value_heads, value_width = d_head } = config;
+/** The heads of a model's attention; with a layer, of its attention or its recurrence. */
+export function headShape(config: ModelConfig, layer?: number): HeadShape {
+  const { n_heads, n_key_value_heads, d_head, key_width = d_head, value_width = d_head } = config;
+  const { key_heads = n_key_value_heads, value_heads = n_key_value_heads } = config;
   return {
-    queries: n_heads,
-    keys: key_heads,
-    values: value_heads,
-    keyWidth: keyWidth(config, layer),
-    valueWidth: value_width,
+    ...{ queries: n_heads, keys: key_heads, values: value_heads, valueWidth: value_width },
+    keyWidth: layer === undefined ? key_width : keyWidth(config, layer),
   };
 }
 
