@@ -190,6 +190,7 @@ export { forward } from "./models/forward/forward.ts";
 export { describeModel, inspectModel, loadModel } from "./models/load.ts";
 export type { Model } from "./models/model.ts";
 export { type Oracle, readOracle } from "./models/oracle.ts";
+export { withoutSoftPrompt, withSoftPrompt } from "./models/soft-prompt.ts";
 export { pullHubModel } from "./models/sources/hub/pull.ts";
 export { pullModel } from "./models/sources/pull.ts";
 export { hookNames } from "./models/transformer/hook-points.ts";

@@ -1,6 +1,7 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { attentionSinkEmergence } from "./attention-sink/attention-sink-emergence.ts";
 import { sinkAnatomy } from "./attention-sink/sink-anatomy.ts";
+import { attentionVariants } from "./attention-variants/attention-variants.ts";
 import { banditDistillation } from "./bandits/bandit-distillation.ts";
 import type { Experiment } from "./base.ts";
 import { earlyExit } from "./early-exit/early-exit.ts";
@@ -8,6 +9,7 @@ import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { bayesianPrism } from "./families/bayesian-prism.ts";
 import { forgetting } from "./families/forgetting.ts";
+import { promot } from "./families/promot.ts";
 import { uncertainty } from "./families/uncertainty.ts";
 import { generalPurposeIcl } from "./general-purpose/general-purpose-icl.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
@@ -36,6 +38,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   bayesianPrism,
   banditDistillation,
   forgetting,
+  promot,
   uncertainty,
   generalPurposeIcl,
   sequentialFunctions,
@@ -53,6 +56,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   semanticFragments,
   stateSpaces,
   cognitiveMaps,
+  attentionVariants,
   tart,
   supportiveData,
 ]);

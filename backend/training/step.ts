@@ -19,7 +19,7 @@ export interface StepPlan {
   places: readonly ParameterPlace[];
   shape: TaskShape;
   training: TrainingParams;
-  /** Cosines and sines of the positions [positions, rotary_dim], where the model rotates. */
+  /** Cosines and sines of all positions, those of a soft prompt first [positions, rotary_dim], where the model rotates. */
   tables: readonly Tensor[];
 }
 
@@ -331,7 +331,7 @@ function outputs(
   const rows = read.shape[0]! / shape.positions;
   const at = new Map(places.map((place, i) => [place, values[i]!]));
   const weights = weightsOver(config, places, (place) => at.get(place)!);
-  const [cos, sin] = tables.map((t) => tf.tile(tf.reshape(t, [shape.positions, 1, config.rotary_dim]), [rows, 1, 1]));
+  const [cos, sin] = tables.map((t) => tf.tile(tf.reshape(t, [-1, 1, config.rotary_dim]), [rows, 1, 1]));
   const rotation = cos && sin ? { cos, sin } : undefined;
   return trainingForward(config, weights, { read, rows, positions: shape.positions, rotation, scored: shape.scored });
 }

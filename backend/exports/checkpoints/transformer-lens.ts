@@ -1,7 +1,8 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import { counted } from "../../common/text.ts";
 import { formatJson } from "../../json.ts";
-import { localWindow, type ModelConfig, outputWidth } from "../../models/config.ts";
+import { hasUnequalHeads, headShape, localWindow, type ModelConfig, outputWidth } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
 import { parameter, parameterShapes } from "../../models/weights/parameters.ts";
 import { tf } from "../../runtime/tf.ts";
@@ -174,9 +175,19 @@ export function transformerLensLimits(config: ModelConfig): string[] {
       ? [`stretches its rotary frequencies (${config.rotary_scaling.type})`]
       : []),
     ...(config.rotary_local ? [`rotates its local layers with a base of ${config.rotary_local.base}`] : []),
+    ...(hasUnequalHeads(config)
+      ? [
+          `has ${headShape(config).keys} key heads of ${headShape(config).keyWidth} and ${headShape(config).values} value heads of ${headShape(config).valueWidth} numbers: query head h reads those of h * heads / n_heads, rounded down`,
+        ]
+      : []),
     ...(config.mixer
       ? [
           `has recurrent layers, whose equations are in headscope's docs/recurrent-layers.md: ${config.mixer.join(", ")}`,
+        ]
+      : []),
+    ...(config.soft_prompt
+      ? [
+          `has ${counted(config.soft_prompt, "learned vector")} before its sequences (soft_prompt.W_P), without positions`,
         ]
       : []),
     ...(config.act_fn === "quick_gelu" ? ["has the activation quick_gelu: x * sigmoid(1.702 x)"] : []),

@@ -12,7 +12,7 @@ import { blockHook } from "../transformer/hook-points.ts";
 /** Input of a run that is gone back through: as of a forward, without a cache and to the end. */
 export type BackwardInput = Pick<
   ForwardInput,
-  "tokens" | "inputs" | "resid" | "positions" | "keyMask" | "windows" | "startLayer"
+  "tokens" | "inputs" | "resid" | "positions" | "softPrompt" | "keyMask" | "windows" | "startLayer"
 > & {
   /** Positions whose logits the metric reads: the last of each row (default), all, or a list. */
   logitsAt?: Exclude<ForwardInput["logitsAt"], "none" | undefined>;

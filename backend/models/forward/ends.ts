@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { gatherRows, hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import { outputWidth } from "../config.ts";
+import { mostPositions, outputWidth } from "../config.ts";
 import { unembed } from "../transformer/block.ts";
 import { finalHookNames } from "../transformer/hook-points.ts";
 import type { Matrix } from "../weights/matrix.ts";
@@ -22,27 +22,70 @@ export function embed(pass: ForwardPass, chunk: Chunk): Stream {
   const { positions, length } = positionsOf(pass, chunk);
   const rotation = rotationsAt(pass, chunk, positions, length);
   if (input.resid) return { x: chunkOf(input.resid, pass, chunk), rotation };
-  const { posEmbed, embedBias } = weights;
+  const { posEmbed, embedBias, softPrompt } = weights;
+  const count = config.soft_prompt ?? 0;
   const read = input.inputs
-    ? chunkOf(input.inputs, pass, chunk)
-    : tokenGrid(pass, chunk, (r, t) => input.tokens![r]![t] ?? 0);
-  const parts = { embed: weights.embed, ...(embedBias ? { bias: embedBias } : {}), ...(posEmbed ? { posEmbed } : {}) };
+    ? chunkOf(
+        tf.pad(input.inputs, [
+          [0, 0],
+          [count, 0],
+          [0, 0],
+        ]),
+        pass,
+        chunk,
+      )
+    : tokenGrid(pass, chunk, (r, t) => input.tokens![r]![t - count] ?? 0);
+  const parts = {
+    embed: weights.embed,
+    ...(embedBias ? { bias: embedBias } : {}),
+    ...(posEmbed ? { posEmbed } : {}),
+    ...(softPrompt ? { softPrompt } : {}),
+  };
+  // By position, its place among the learned ones, and its vector of the prompt; `count` behind them.
+  const learned = softPrompt
+    ? tokenGrid(pass, chunk, (_, t) => Math.max(0, Math.min(t, mostPositions(config) - 1) - count))
+    : positions;
+  const vector = softPrompt ? [tokenGrid(pass, chunk, (_, t) => Math.min(t, count))] : [];
   const [x] = pass.stage(
     {
-      key: `embed|${config.embed_scale ?? 1}|${posEmbed ? "learned" : ""}${input.inputs ? "|vectors" : ""}`,
-      tensors: [read, ...(posEmbed ? [positions] : [])],
-      weights: flatten(parts) as Flat<{ embed: Matrix; bias?: Tensor; posEmbed?: Matrix }>,
+      key: `embed|${config.embed_scale ?? 1}|${posEmbed ? "learned" : ""}${input.inputs ? "|vectors" : ""}${count}`,
+      tensors: [read, ...(posEmbed ? [learned] : []), ...vector],
+      weights: flatten(parts) as Flat<Embeddings>,
       xla: false,
-      body: ([ids, positions], w, hook) => {
+      body: ([ids, ...rest], w, hook) => {
+        const [positions, vector] = w.posEmbed ? rest : [undefined, ...rest];
         const vectors = w.bias ? tf.add(w.embed.apply(ids!), w.bias) : w.embed.rows(ids!);
-        const x = hook("hook_embed", config.embed_scale === undefined ? vectors : tf.mul(vectors, config.embed_scale));
-        return [w.posEmbed ? tf.add(x, hook("hook_pos_embed", w.posEmbed.rows(positions!))) : x];
+        const scaled = config.embed_scale === undefined ? vectors : tf.mul(vectors, config.embed_scale);
+        const prompt = w.softPrompt && promptAt(w.softPrompt, vector!, count);
+        const x = hook("hook_embed", prompt ? tf.where(prompt.inside, prompt.vectors, scaled) : scaled);
+        if (!w.posEmbed) return [x];
+        const own = w.posEmbed.rows(positions!);
+        return [tf.add(x, hook("hook_pos_embed", prompt ? tf.where(prompt.inside, tf.zerosLike(own), own) : own))];
       },
     },
     chunk,
     { prefix: "", names: ["hook_embed", "hook_pos_embed"] },
   );
   return { x: x!, rotation };
+}
+
+/**
+ * The vectors of a soft prompt at every position.
+ * @param places of the vectors, `count` and more behind them, int32 [tokens]
+ * @returns where the prompt is, and its vectors there [tokens, d_model] each
+ */
+function promptAt(prompt: Matrix, places: Tensor, count: number): { inside: Tensor; vectors: Tensor } {
+  const vectors = prompt.rows(tf.minimum(places, tf.scalar(count - 1, "int32")));
+  const inside = tf.less(tf.expandDims(places, 1), tf.scalar(count, "int32"));
+  return { vectors, inside: tf.broadcastTo(inside, vectors.shape) };
+}
+
+/** The weights before the blocks. */
+interface Embeddings {
+  embed: Matrix;
+  bias?: Tensor;
+  posEmbed?: Matrix;
+  softPrompt?: Matrix;
 }
 
 /** A number for every token of a chunk, padding included, int32 [rows * tokens]. */
@@ -60,7 +103,7 @@ function positionsOf(pass: ForwardPass, chunk: Chunk): { positions: Tensor; leng
   const positions = tokenGrid(pass, chunk, (r, t) => {
     const position = Math.min(
       (input.positions ?? input.places)?.[r]?.[t] ?? plan.starts[r]! + t,
-      model.config.n_ctx - 1,
+      mostPositions(model.config) - 1,
     );
     length = Math.max(length, position + 1);
     return position;

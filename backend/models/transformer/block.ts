@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { ModelConfig } from "../config.ts";
+import { headShape, type ModelConfig } from "../config.ts";
 import type { BlockWeights, NormWeights } from "../weights/block-parts.ts";
 import type { EndWeights } from "../weights/weights.ts";
 import { softCap } from "./attention.ts";
@@ -82,11 +82,10 @@ export function normaliseHeads(x: Tensor, w: Tensor | undefined, config: ModelCo
 /**
  * The part of a block before attention: queries, keys and values, normalised and rotated where the model does so.
  * @param x residual stream [tokens, d_model]
- * @returns query [tokens, heads, d_head], key and value [tokens, kv heads, d_head]
+ * @returns query [tokens, heads, key width], key [tokens, key heads, key width], value [tokens, value heads, value width]
  */
 export function attentionInput(x: Tensor, rotation: Rotation | undefined, block: Block): [Tensor, Tensor, Tensor] {
   const { weights, config, hook } = block;
-  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
   const split = hook.wants("hook_attn_in") || ["q", "k", "v"].some((part) => hook.wants(`hook_${part}_input`));
   const [q, k, v] = split ? splitProjections(x, block) : projections();
   const query = normaliseHeads(hook("attn.hook_q", q!), weights.qNorm, config);
@@ -101,34 +100,40 @@ export function attentionInput(x: Tensor, rotation: Rotation | undefined, block:
 
   function projections(): Tensor[] {
     const normed = normalise(x, weights.ln1, "ln1", block); // [tokens, d_model]
-    const flat = withBias(weights.qkv.apply(normed), weights.qkvBias); // [tokens, (H + 2G) D]
-    const heads = tf.reshape(flat, [-1, H + 2 * G, D]);
-    const tokens = heads.shape[0]!;
-    return [
-      tf.slice(heads, [0, 0, 0], [tokens, H, D]),
-      tf.slice(heads, [0, H, 0], [tokens, G, D]),
-      tf.slice(heads, [0, H + G, 0], [tokens, G, D]),
-    ];
+    const flat = withBias(weights.qkv.apply(normed), weights.qkvBias); // [tokens, all heads' numbers]
+    const tokens = flat.shape[0]!;
+    return projectionRows(config).map(({ first, heads, width }) =>
+      tf.reshape(tf.slice(flat, [0, first], [tokens, heads * width]), [tokens, heads, width]),
+    );
   }
+}
+
+/** Rows of a layer's projection: of its queries, its keys and its values, each a head after the other. */
+export function projectionRows(config: ModelConfig): { first: number; heads: number; width: number }[] {
+  const { queries, keys, values, keyWidth, valueWidth } = headShape(config);
+  return [
+    { first: 0, heads: queries, width: keyWidth },
+    { first: queries * keyWidth, heads: keys, width: keyWidth },
+    { first: (queries + keys) * keyWidth, heads: values, width: valueWidth },
+  ];
 }
 
 /** Queries, keys and values from a copy of the residual stream for every head: hook_{q,k,v}_input [tokens, heads, d_model]. */
 function splitProjections(x: Tensor, block: Block): Tensor[] {
   const { weights, config, hook } = block;
-  const { n_heads: H, n_key_value_heads: G, d_head: D, d_model } = config;
+  const { n_heads: H, d_model } = config;
   const copies = (source: Tensor, heads: number): Tensor =>
     tf.tile(tf.reshape(source, [-1, 1, d_model]), [1, heads, 1]);
   const shared = hook.wants("hook_attn_in") ? hook("hook_attn_in", copies(x, H)) : undefined; // [tokens, H, d_model]
   const wide = weights.qkv.widen();
-  let first = 0;
-  return (["q", "k", "v"] as const).map((part) => {
-    const heads = part === "q" ? H : G;
+  const rows = projectionRows(config);
+  return (["q", "k", "v"] as const).map((part, i) => {
+    const { first, heads, width } = rows[i]!;
     const input = hook(`hook_${part}_input`, shared ?? copies(x, heads));
     const normed = normalise(input, weights.ln1, "ln1", block); // [tokens, heads, d_model]
-    const w = tf.reshape(tf.slice(wide, [first * D, 0], [heads * D, d_model]), [heads, D, d_model]);
-    const out = tf.transpose(tf.matMul(tf.transpose(normed, [1, 0, 2]), w, false, true), [1, 0, 2]); // [tokens, heads, D]
-    const bias = weights.qkvBias && tf.reshape(tf.slice(weights.qkvBias, [first * D], [heads * D]), [heads, D]);
-    first += heads;
+    const w = tf.reshape(tf.slice(wide, [first, 0], [heads * width, d_model]), [heads, width, d_model]);
+    const out = tf.transpose(tf.matMul(tf.transpose(normed, [1, 0, 2]), w, false, true), [1, 0, 2]); // [tokens, heads, width]
+    const bias = weights.qkvBias && tf.reshape(tf.slice(weights.qkvBias, [first], [heads * width]), [heads, width]);
     return bias ? tf.add(out, bias) : out;
   });
 }
@@ -136,7 +141,7 @@ function splitProjections(x: Tensor, block: Block): Tensor[] {
 /**
  * The part of a block after attention: the heads' outputs to the residual stream, then the MLP.
  * @param x residual stream before the block [tokens, d_model]
- * @param z head outputs, heads side by side [tokens, heads * d_head]; looked at as [tokens, heads, d_head]
+ * @param z head outputs, heads side by side [tokens, heads * value width]; looked at as [tokens, heads, value width]
  * @returns residual stream after the block [tokens, d_model]
  */
 export function blockOutput(x: Tensor, z: Tensor, block: Block): Tensor {
@@ -154,7 +159,8 @@ export function blockOutput(x: Tensor, z: Tensor, block: Block): Tensor {
 
 /** The sum of what the heads write [tokens, d_model]. */
 function headsOutput(z: Tensor, { weights, config, hook }: Block): Tensor {
-  const { n_heads: H, d_head: D, d_model } = config;
+  const { n_heads: H, d_model } = config;
+  const D = headShape(config).valueWidth;
   // A reshape between z and its product keeps XLA from its fast path, so only those who look at heads pay for one.
   const split = hook.wants("attn.hook_z") || hook.wants("attn.hook_result");
   const heads = split ? hook("attn.hook_z", tf.reshape(z, [-1, H, D])) : z;

@@ -30,6 +30,8 @@ export interface Weights {
   /** [outputs, d_model or the last readout layer's width]; the very object of `embed` where the two are tied. */
   unembed: Matrix;
   unembedBias?: Tensor | undefined;
+  /** Vectors before the sequence [soft_prompt, d_model]. */
+  softPrompt?: Matrix | undefined;
 }
 
 const BEFORE_BLOCKS: readonly WeightPart[] = [
@@ -48,6 +50,11 @@ const READOUT: readonly WeightPart[] = [
 const OUTPUT: readonly WeightPart[] = [
   { field: "unembed", part: "unembed", kind: "matrix", shape: (c) => [outputWidth(c), readoutWidth(c)], has: (c) => !c.tie_word_embeddings },
   { field: "unembedBias", part: "unembed_bias", kind: "bias", shape: (c) => [outputWidth(c)], has: (c) => hasReadout(c) || c.d_input !== undefined },
+]; // biome-ignore format: a table
+
+/** Behind all others: the initial values of these are the same with and without it. */
+const PROMPT: readonly WeightPart[] = [
+  { field: "softPrompt", part: "soft_prompt", kind: "matrix", shape: (c) => [c.soft_prompt ?? 0, c.d_model], has: (c) => c.soft_prompt !== undefined },
 ]; // biome-ignore format: a table
 
 /** Shape of a bottleneck's codes. */
@@ -96,6 +103,7 @@ export function slotsOf(config: ModelConfig): Slot[] {
     ...group(AFTER_BLOCKS),
     ...readout_hidden.flatMap((_, i) => group(READOUT, `readout.${i}.`, i)),
     ...group(OUTPUT),
+    ...group(PROMPT),
   ];
 }
 
@@ -112,7 +120,7 @@ export function weightsOf({ n_layers, readout_hidden = [] }: ModelConfig, tensor
   const group = (parts: readonly WeightPart[], prefix = ""): unknown =>
     Object.fromEntries(parts.map((row) => [row.field, leaf(row, prefix)]).filter(([, held]) => held !== undefined));
   const readout = readout_hidden.map((_, i) => group(READOUT, `readout.${i}.`) as ReadoutLayer);
-  const outer = group([...BEFORE_BLOCKS, ...AFTER_BLOCKS, ...OUTPUT]) as Omit<Weights, "blocks">;
+  const outer = group([...BEFORE_BLOCKS, ...AFTER_BLOCKS, ...OUTPUT, ...PROMPT]) as Omit<Weights, "blocks">;
   return {
     ...outer,
     unembed: outer.unembed ?? outer.embed,
@@ -138,6 +146,7 @@ export function partTensors(weights: Weights): PartTensors {
   group(AFTER_BLOCKS, weights);
   for (const [i, layer] of readout.entries()) group(READOUT, layer, `readout.${i}.`);
   group(OUTPUT, unembed === embed ? rest : weights);
+  group(PROMPT, weights);
   return tensors;
 }
 

@@ -1,5 +1,6 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import { counted } from "../../common/text.ts";
+import { HEAD_FIELDS } from "../../models/config.ts";
 import { type ChangedModel, changedPlaces } from "./changes.ts";
 import type { ChangeParams } from "./parameters.ts";
 import { attentionOf, pruneSchedule } from "./prune.ts";
@@ -23,6 +24,12 @@ export function checkChanges(model: ChangedModel): void {
       throw refusal([idle, leader], `${idle} says nothing without ${leader}`, `give ${leader}, or leave ${idle} out`);
   }
   checkCodes(model);
+  if (training.freeze && training.train_only)
+    throw refusal(
+      ["freeze", "train_only"],
+      "freeze names weights that stay, and train_only says that all stay but some",
+      "give one of them",
+    );
   const { frozen, reset } = changedPlaces(model);
   if (frozen.length === places.length)
     throw refusal(["freeze"], "freeze leaves no weight to be trained", "leave a part out of it");
@@ -124,6 +131,13 @@ function checkPruning(model: ChangedModel): void {
         ["prune", "mixer"],
         `prune=heads takes heads of attention, and layer ${recurrent} has none`,
         "prune weights, or say mixer=attention",
+      );
+    const unequal = HEAD_FIELDS.find((field) => config[field] !== undefined);
+    if (unequal)
+      throw refusal(
+        ["prune", unequal],
+        "prune=heads takes a query with a key and a value of its own, and here they differ in number or width",
+        `prune weights, or leave ${unequal} out`,
       );
     const heads = attentionOf(pruned).length * config.n_heads;
     const gone = Math.round(sparsity * heads);

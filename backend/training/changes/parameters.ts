@@ -10,7 +10,8 @@ export const PRUNED = ["weights", "heads"] as const;
  * they existed.
  */
 export const changeParameters = z.object({
-  freeze: selectors.optional().describe("weights that stay as they are: embed, pos_embed, attention, mlp, norm, codes, readout, unembed, a layer such as 0, a part of it such as 0.attention (default: none)"),
+  freeze: selectors.optional().describe("weights that stay as they are: embed, pos_embed, attention, mlp, norm, codes, readout, unembed, soft_prompt, a layer such as 0, a part of it such as 0.attention (default: none)"),
+  train_only: selectors.optional().describe("weights that are trained, named as in freeze, while all others stay as they are (default: all)"),
   reset: selectors.optional().describe("weights that reset_every draws anew, named as in freeze (default: embed)"),
   reset_every: z.int().min(1).optional().describe("steps after which these weights are drawn anew, again and again: active forgetting (default: never)"),
   reset_until: z.int().min(1).optional().describe("last step after which they are drawn anew: temporary forgetting (default: to the end)"),

@@ -11,6 +11,12 @@ const SMALL = { seeds: [0, 1], steps: 100, n_layers: 1, d_model: 8, batch: 8, ro
 const RUNS = [
   ["bayesian-prism", { ...SMALL, n_heads: 1, examples: 6, contexts: 8 }, 7],
   ["forgetting", { ...SMALL, n_heads: 1, examples: 6, tuning_steps: 20 }, 2],
+  ["promot", { ...SMALL, n_heads: 1, examples: 6, tuning_steps: 20, prompt_steps: 20, vectors: 2 }, 3],
+  [
+    "attention-variants",
+    { ...SMALL, n_heads: 2, dimension: 2, examples: 4, shares: [2], powers: [2], rows: 64 },
+    3,
+  ],
   ["uncertainty", { ...SMALL, n_heads: 1, examples: 6, shown: 4 }, 5],
   ["bayesian-averaging", { ...SMALL, context: 16, concepts: 2, vocabulary: 4, states: 2, checkpoints: 3 }, 2],
   [
