@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
+import { counted } from "../../backend/common/text.ts";
 import { referenceLevels } from "../../backend/training/evaluations.ts";
 import { tasks } from "../../synthetic-tasks/index.ts";
 import { type ClaimResult, type ClaimStatement, type Experiment, type ExperimentContext, lastCheckpoint, type MeasurementPlan, seedList, type TrainedRun, type TrainingPlan } from "../base.ts"; // biome-ignore format: one line
@@ -229,20 +230,22 @@ function accuracyFigure(runs: Partial<Record<Arm, readonly TrainedRun[]>>, param
 function mapFigure(seeds: readonly MapSeed[]): LineFigure {
   const kinds = ["codes", "inner clusters", "final clusters", "observations"] as const;
   const x = kinds.map((_, i) => i + 1);
-  const line = (name: string, value: (map: MapValues) => number) =>
-    meanLine(name, seeds.map(({ maps }): Curve => ({ steps: x, values: kinds.map((kind) => value(maps[kind])) })));
+  const dots = (name: string, value: (map: MapValues) => number): LineFigure["lines"][number] => {
+    const { band, ...line } = meanLine(name, seeds.map(({ maps }): Curve => ({ steps: x, values: kinds.map((kind) => value(maps[kind])) })));
+    return { ...line, points: true, joined: false, ...(band && { whiskers: band }) };
+  };
   return {
     kind: "lines",
     name: "maps",
     title: "Maps made of codes, of clusters and of observations",
-    caption: `${meanCaption(seeds.length)} 1: codes of the bottleneck; 2: clusters of a plain transformer's streams before the last layer; 3: behind it; 4: observations.`,
+    caption: `Means of ${counted(seeds.length, "seed")} with their 95 % intervals. 1: codes of the bottleneck; 2: clusters of a plain transformer's streams before the last layer; 3: behind it; 4: observations.`,
     x: { title: "nodes of the map", whole: true },
     y: { title: "share", range: [0, 1] },
     lines: [
-      { ...line("goals reached", ({ reached }) => reached), points: true },
-      { ...line("agreement of edges", ({ f1 }) => f1), points: true },
-      { ...line("agreement of shuffled places (chance)", ({ chance }) => chance), dashed: true },
-      { ...line("goals reached by random moves (chance)", ({ random }) => random), dashed: true },
+      dots("goals reached", ({ reached }) => reached),
+      dots("agreement of edges", ({ f1 }) => f1),
+      dots("agreement of shuffled places (chance)", ({ chance }) => chance),
+      dots("goals reached by random moves (chance)", ({ random }) => random),
       levelLine("ceiling", x, 1),
     ],
   };
