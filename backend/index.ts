@@ -67,6 +67,18 @@ export {
 } from "./circuits/gradients/gradient.ts";
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
 export { nextTokenLosses } from "./circuits/loss.ts";
+export { kMeans } from "./circuits/maps/clusters.ts";
+export {
+  type ActionGraph,
+  codeGraph,
+  type EdgeAgreement,
+  type EdgeLimits,
+  edgeAgreement,
+  graphOf,
+  type NodeWalk,
+  placesOf,
+  shortestPath,
+} from "./circuits/maps/code-graph.ts";
 export {
   type MetricOptions,
   metricGradient,
@@ -172,6 +184,7 @@ export { type BackwardOptions, backward } from "./models/backward/backward.ts";
 export type { BackwardStep } from "./models/backward/step.ts";
 export { type BackwardInput, type StoredRun, storeRun } from "./models/backward/stored-run.ts";
 export { KvCache } from "./models/cache/kv-cache.ts";
+export { codesOf } from "./models/codes.ts";
 export type { ModelConfig } from "./models/config.ts";
 export { forward } from "./models/forward/forward.ts";
 export { describeModel, inspectModel, loadModel } from "./models/load.ts";

@@ -13,6 +13,7 @@ import { promot } from "./families/promot.ts";
 import { uncertainty } from "./families/uncertainty.ts";
 import { generalPurposeIcl } from "./general-purpose/general-purpose-icl.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
+import { cognitiveMaps } from "./maps/cognitive-maps.ts";
 import { semanticFaithfulness } from "./meaning/semantic-faithfulness.ts";
 import { semanticFragments } from "./meaning/semantic-fragments.ts";
 import { semanticReasoners } from "./meaning/semantic-reasoners.ts";
@@ -21,10 +22,12 @@ import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
 import { stateSpaces } from "./state-spaces/state-spaces.ts";
 import { functionVectorsExperiment } from "./steering/function-vectors.ts";
 import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
+import { supportiveData } from "./supportive/supportive-data.ts";
 import { tart } from "./tart/tart.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
 import { pruneOrNot } from "./weights/prune-or-not.ts";
+import { sequentialFunctions } from "./windows/sequential-functions.ts";
 
 /** Every experiment that headscope has. */
 export const experiments: Registry<Experiment> = registry<Experiment>("experiment", [
@@ -38,6 +41,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   promot,
   uncertainty,
   generalPurposeIcl,
+  sequentialFunctions,
   iclCircuit,
   dualProcess,
   modelSoups,
@@ -52,7 +56,9 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   semanticFragments,
   stateSpaces,
   attentionVariants,
+  cognitiveMaps,
   tart,
+  supportiveData,
 ]);
 
 export type {

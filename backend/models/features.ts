@@ -30,10 +30,15 @@ export function featuresOf(config: ModelConfig, biases: readonly BiasGroup[]): s
     ...(config.parallel_attn_mlp ? ["attention and MLP in parallel"] : []),
     ...(config.attn_only ? ["no MLP"] : [`${config.gated_mlp ? "gated " : ""}MLP with ${config.act_fn}`]),
     ...biasWords(config, biases),
+    ...(config.bottleneck ? [bottleneckWords(config.bottleneck)] : []),
     ...(config.embed_scale ? [`embedding times ${rounded(config.embed_scale)}`] : []),
     ...(config.output_logits_soft_cap ? [`logits capped at ${config.output_logits_soft_cap}`] : []),
     config.tie_word_embeddings ? "tied embeddings" : "untied embeddings",
   ];
+}
+
+function bottleneckWords({ codes, heads }: NonNullable<ModelConfig["bottleneck"]>): string {
+  return `bottleneck of ${codes} codes${heads > 1 ? ` for each of ${heads} heads` : ""}`;
 }
 
 function biasWords(config: ModelConfig, biases: readonly BiasGroup[]): string[] {

@@ -62,6 +62,18 @@ export const modelParameters = z.object({
     .describe(
       "learned vectors before the sequence; 0 takes away those of a run that training begins from (default: none)",
     ),
+  codes: z
+    .int()
+    .min(2)
+    .max(4096)
+    .optional()
+    .describe("discrete bottleneck before the readout: codes of a head (default: no bottleneck)"),
+  code_heads: z
+    .int()
+    .min(1)
+    .max(64)
+    .optional()
+    .describe("bottleneck: parts of the stream that have codes of their own (default: 1)"),
   init_range: z
     .number()
     .positive()

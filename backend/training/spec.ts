@@ -1,6 +1,6 @@
 import { totalmem } from "node:os";
 import { z } from "zod";
-import { attentionFault, headFault, mixerFault } from "../common/api/model-config.ts";
+import { attentionFault, bottleneckFault, headFault, mixerFault } from "../common/api/model-config.ts";
 import { type Flag, flagsOf, parseParameters } from "../common/definitions/parameters.ts";
 import { HeadscopeError } from "../common/errors.ts";
 import { counted } from "../common/text.ts";
@@ -129,6 +129,7 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
   const heads = headFields(model, d_head);
   const fault = attentionFault(model) ?? mixerFault({ ...model, mixer }) ?? headFault({ ...model, ...heads, mixer });
   if (fault) throw new HeadscopeError("usage", fault.constraint, { remedy: fault.remedy, field: [...fault.fields] });
+  const bottleneck = bottleneckOf(model, shape);
   const { attention = "softmax", attention_power } = model;
   const { input, output, positions } = shape;
   const outputs = outputWidth(output);
@@ -148,6 +149,7 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
     ...(model.state === undefined ? {} : { state: model.state }),
     ...(input.kind === "vectors" ? { d_input: input.width } : {}),
     ...(outputs === vocabulary ? {} : { d_vocab_out: outputs }),
+    ...(bottleneck === undefined ? {} : { bottleneck }),
     ...(model.readout_hidden.length > 0 ? { readout_hidden: model.readout_hidden } : {}),
     ...(model.soft_prompt ? { soft_prompt: model.soft_prompt } : {}),
   }; // biome-ignore format: a table
@@ -171,6 +173,30 @@ function mixersOf({ mixer, n_layers }: ModelParams): MixerName[] | undefined {
   return all.length === n_layers && all.every((name) => name === "attention") ? undefined : all;
 }
 
+/** The bottleneck that a model's parameters ask for. @throws HeadscopeError (usage) where it does not go with the rest */
+function bottleneckOf(
+  { codes, code_heads, d_model, soft_prompt }: ModelParams,
+  { input }: TaskShape,
+): ModelConfig["bottleneck"] {
+  if (codes === undefined) {
+    if (code_heads === undefined) return undefined;
+    throw new HeadscopeError("usage", "code_heads are of a bottleneck, and there are no codes", {
+      remedy: "leave code_heads out, or give codes",
+      field: ["code_heads", "codes"],
+    });
+  }
+  const bottleneck = { codes, heads: code_heads ?? 1 };
+  const d_input = input.kind === "vectors" ? input.width : undefined;
+  const fault = bottleneckFault({ bottleneck, d_model, d_input, soft_prompt: soft_prompt || undefined });
+  if (!fault) return bottleneck;
+  const names = { bottleneck: "code_heads", d_model: "d_model", d_input: "codes", soft_prompt: "soft_prompt" } as const;
+  const whole = fault.fields.includes("d_input") || fault.fields.includes("soft_prompt");
+  const field = fault.fields.flatMap((name) =>
+    name !== "bottleneck" ? [names[name]] : whole ? ["codes"] : [names[name]],
+  );
+  throw new HeadscopeError("usage", fault.constraint, { remedy: fault.remedy, field: [...field] });
+}
+
 /** Bytes that a step holds at least: the state twice, gradients, and what the backward pass needs of every layer. */
 function stepBytes(config: ModelConfig, shape: TaskShape, training: TrainingParams, seeds: number): number {
   const parameters = parameterCount(parameterLayout(config));
@@ -180,7 +206,8 @@ function stepBytes(config: ModelConfig, shape: TaskShape, training: TrainingPara
   const mlp = config.attn_only ? 0 : 2 * config.d_mlp;
   const layer = tokens * (8 * config.d_model + mlp) + 3 * tokens * positions * config.n_heads;
   const scored = shape.scored === "last" ? rows : rows * shape.positions;
-  const end = 3 * scored * (config.d_vocab_out ?? config.d_vocab);
+  const { codes, heads } = config.bottleneck ?? { codes: 0, heads: 0 };
+  const end = 3 * scored * (config.d_vocab_out ?? config.d_vocab) + 2 * scored * codes * heads;
   const state = (3 + 2 * optimiserVectors(training)) * parameters * seeds;
   return 4 * (state + config.n_layers * layer + end);
 }

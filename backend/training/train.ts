@@ -3,14 +3,16 @@ import { Random } from "../common/random.ts";
 import type { Model } from "../models/model.ts";
 import { type GradientPath, modelOfParameters, type RunCheckpoint } from "../models/sources/run-checkpoint.ts";
 import { initialParameters, parameterLayout, withTensorsOf } from "../models/weights/trainable.ts";
+import { tf } from "../runtime/tf.ts";
 import { pause } from "../runtime/turn.ts";
 import { WeightChanges } from "./changes/changes.ts";
+import { restartCodes, restartsBefore } from "./changes/codes.ts";
 import { evaluateTask } from "./evaluations.ts";
 import { optimiserVectors, stepScalars } from "./optimiser.ts";
 import type { TrainingParams } from "./parameters.ts";
 import { stepPlan } from "./plan.ts";
 import type { TrainSpec } from "./spec.ts";
-import { Evaluator, type SeedState, type StepPlan, Stepper } from "./step.ts";
+import { codeBatch, Evaluator, type SeedState, type StepPlan, Stepper } from "./step.ts";
 import type { Batch, SyntheticTask } from "./task.ts";
 import { type SeedMeasurement, TransitionWatch } from "./transition.ts";
 
@@ -153,6 +155,8 @@ export async function train(
       const batches = seeds.map(
         (seed, s): Batch => task.sample(worlds[s], params, new Random(seed, step), training.batch),
       );
+      if (restartsBefore({ config, places, training }, step))
+        stepper.change((state, s) => restartedCodes(plan, state, batches[s]!, { seed: seeds[s]!, step }));
       const { losses } = stepper.step(stepScalars(training, step), batches);
       checkFinite(losses, step, seeds, lastSaved);
       if (changes.prunesAfter(step)) {
@@ -183,6 +187,14 @@ export function spacedSteps(steps: number, count: number, spacing: TrainingParam
     schedule.add(Math.round(spacing === "log" ? steps ** share : steps * share));
   }
   return [...schedule].sort((a, b) => a - b);
+}
+
+/** A seed's state as the restart of its unused codes before a step leaves it. */
+function restartedCodes(plan: StepPlan, state: SeedState, batch: Batch, at: { seed: number; step: number }): SeedState {
+  const parameters = tf.tensor1d(state[0]!);
+  const coded = codeBatch(plan, parameters, batch);
+  parameters.dispose();
+  return restartCodes(state, plan, { ...coded, weights: batch.weights }, at);
 }
 
 function freshState({ places, training }: StepPlan, seed: number, origin: TrainStart["origin"]): SeedState {

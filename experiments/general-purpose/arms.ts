@@ -31,7 +31,7 @@ export const generalParameters = z.object({
   n_layers: z.int().min(1).default(2).describe("layers"),
   n_heads: z.int().min(1).default(2).describe("heads of a layer"),
   batch: z.int().min(1).default(64).describe("sequences of a step"),
-  large_batch: z.int().min(2).default(256).describe("sequences of a step where the batch is large"),
+  large_batch: z.int().min(2).default(192).describe("sequences of a step where the batch is large"),
   biased: z.number().gt(0).lt(1).default(0.5).describe("share of the sequences whose labels are in one order where the data is biased"),
   mixer: z.enum(MIXERS).exclude(["attention"]).default("linear-recurrence").describe("recurrence whose state is changed"),
   states: z.tuple([z.int().min(1), z.int().min(2)]).refine(([small, large]) => large > small, "give the smaller first").default([1, 8]).describe("sizes of the recurrence's state that are compared at equal numbers of parameters"),
@@ -39,8 +39,8 @@ export const generalParameters = z.object({
   parameter_factor: z.int().min(2).default(4).describe("MLPs of the recurrence with more parameters are so many times as wide"),
   learning_rate: z.number().positive().default(3e-3).describe("Adam's learning rate for transformers"),
   recurrent_rate: z.number().positive().default(5e-3).describe("Adam's learning rate for recurrences"),
-  points: z.int().min(10).default(50).describe("steps at which accuracies are measured, evenly spaced"),
-  evaluation_rows: z.int().min(64).default(512).describe("sequences of each evaluation"),
+  points: z.int().min(10).default(26).describe("steps at which accuracies are measured, evenly spaced"),
+  evaluation_rows: z.int().min(64).default(256).describe("sequences of each evaluation"),
 }); // biome-ignore format: a table
 export type GeneralParams = z.output<typeof generalParameters>;
 

@@ -58,8 +58,7 @@ export function projectionTask(
 ): ProjectionTask {
   const random = new Random(taskSeed, number);
   const matrix = new Float32Array(dimension * dimension);
-  random.fillNormal(matrix);
   const scale = 1 / Math.sqrt(dimension);
-  for (let i = 0; i < matrix.length; i++) matrix[i]! *= scale;
+  for (let i = 0; i < matrix.length; i++) matrix[i] = scale * random.normal();
   return { matrix, labels: random.permutation(classes) };
 }

@@ -73,8 +73,10 @@ export function checkHeads({ config }: Model, heads: readonly Head[]): void {
 
 /** True where a model reads tokens and foretells the same tokens, so that it has W_E and W_U over one vocabulary. */
 export function foretellsTokens({ config }: Model): boolean {
-  const { d_input, d_vocab, readout_hidden = [] } = config;
-  return d_input === undefined && readout_hidden.length === 0 && outputWidth(config) === d_vocab;
+  const { d_input, d_vocab, readout_hidden = [], bottleneck } = config;
+  return (
+    d_input === undefined && bottleneck === undefined && readout_hidden.length === 0 && outputWidth(config) === d_vocab
+  );
 }
 
 /** Tokens of which an embedding is held in float32 at a time. */

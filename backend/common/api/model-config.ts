@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { counted } from "../text.ts";
 import { ATTENTION_KERNELS, type AttentionKernelName, MIXERS, type MixerName } from "../words.ts";
 
 /** A width, a count of heads, a vocabulary: beyond what any model has, and small enough that a product of two is exact. */
@@ -73,6 +74,14 @@ export interface HeadFields {
   readonly value_width?: number | undefined;
   readonly positional_embedding_type: string;
   readonly mixer?: readonly MixerName[] | undefined;
+}
+
+/** The fields of a model's config that have to go together with its bottleneck. */
+export interface BottleneckFields {
+  readonly bottleneck?: { readonly codes: number; readonly heads: number } | undefined;
+  readonly d_model: number;
+  readonly d_input?: number | undefined;
+  readonly soft_prompt?: number | undefined;
 }
 
 /** A contradiction between fields of a config. */
@@ -159,6 +168,35 @@ export function mixerFault(config: MixerFields): ConfigFault<MixerFields> | unde
       fields: [kernel, "mixer"],
       constraint: `${kernel} is of attention layers, and no layer has attention`,
       remedy: `leave ${kernel} out, or give a layer attention`,
+    };
+  return undefined;
+}
+
+/** The first contradiction between a config's bottleneck and its other fields; undefined where they go together. */
+export function bottleneckFault({
+  bottleneck,
+  d_model,
+  d_input,
+  soft_prompt,
+}: BottleneckFields): ConfigFault<BottleneckFields> | undefined {
+  if (bottleneck === undefined) return undefined;
+  if (d_model % bottleneck.heads !== 0)
+    return {
+      fields: ["bottleneck", "d_model"],
+      constraint: `${counted(bottleneck.heads, "head")} of codes do not divide the ${d_model} numbers of the stream`,
+      remedy: "give a number of heads that divides d_model",
+    };
+  if (d_input !== undefined)
+    return {
+      fields: ["bottleneck", "d_input"],
+      constraint: "behind a bottleneck the output is computed from a code and a token, and this model reads vectors",
+      remedy: "leave the bottleneck out, or take a task of tokens",
+    };
+  if (soft_prompt !== undefined)
+    return {
+      fields: ["bottleneck", "soft_prompt"],
+      constraint: "a bottleneck codes the stream at the token before, and before the first one stands a soft prompt",
+      remedy: "leave one of them out",
     };
   return undefined;
 }
@@ -250,6 +288,8 @@ export const modelConfigSchema = z
     soft_prompt: z.int().min(1).max(4_096).exactOptional(),
     /** Widths of the ReLU layers between the last residual and the output. */
     readout_hidden: z.array(size).max(64).exactOptional(),
+    /** A discrete bottleneck before those layers: `codes` vectors for each of `heads` parts of the normalised stream. */
+    bottleneck: z.object({ codes: z.int().min(2).max(65_536), heads: z.int().min(1).max(65_536) }).exactOptional(),
   })
   .refine(({ n_heads, n_key_value_heads }) => n_heads % n_key_value_heads === 0, {
     path: ["n_heads"],
@@ -273,6 +313,6 @@ export const modelConfigSchema = z
     },
   )
   .superRefine((config, context) => {
-    const fault = attentionFault(config) ?? mixerFault(config) ?? headFault(config);
+    const fault = attentionFault(config) ?? mixerFault(config) ?? headFault(config) ?? bottleneckFault(config);
     if (fault) context.addIssue({ code: "custom", path: [fault.fields[0]!], message: fault.constraint });
   });

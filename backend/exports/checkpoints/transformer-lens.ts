@@ -147,6 +147,7 @@ function transformerLensConfig({ ref, config }: Pick<Model, "ref" | "config">): 
             limits,
             ...(config.d_input === undefined ? {} : { d_input: config.d_input }),
             ...(config.readout_hidden?.length ? { readout_hidden: config.readout_hidden } : {}),
+            ...(config.bottleneck ? { bottleneck: config.bottleneck } : {}),
             final_norm: config.final_norm,
           },
         }),
@@ -161,6 +162,9 @@ export function transformerLensLimits(config: ModelConfig): string[] {
       : []),
     ...(config.readout_hidden?.length
       ? ["has readout layers before the unembedding: relu(x @ readout.{i}.W + readout.{i}.b)"]
+      : []),
+    ...(config.bottleneck
+      ? ["computes its outputs from codes of the position before and the token, as headscope's docs/bottleneck.md says"]
       : []),
     ...(config.normalization_type !== null && !config.final_norm ? ["has no norm before the unembedding"] : []),
     ...(config.norm_placement === "post"

@@ -4,6 +4,7 @@ import { gatherRows, hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
 import { mostPositions, outputWidth } from "../config.ts";
 import { unembed } from "../transformer/block.ts";
+import { finalHookNames } from "../transformer/hook-points.ts";
 import type { Matrix } from "../weights/matrix.ts";
 import { type Flat, flatten, flattenEnd } from "../weights/weights.ts";
 import { sliceAffine } from "./chunks.ts";
@@ -173,6 +174,14 @@ function endAffine(affine: Affine, name: string, { input, plan }: ForwardPass): 
   });
 }
 
+/** Embeddings of tokens, without positions [padded, d_model]. @param index places in [rows, positions] */
+function embeddings({ model, input, plan }: ForwardPass, index: readonly number[], padded: number): Tensor {
+  const { embed_scale: scale = 1 } = model.config;
+  const ids = index.map((i) => input.tokens![Math.floor(i / plan.total)]![i % plan.total] ?? 0);
+  const all = tf.tensor1d([...ids, ...new Array(padded - ids.length).fill(0)], "int32");
+  return tf.mul(model.weights.embed.rows(all), scale);
+}
+
 /** Logits of the wanted positions [rows, positions, outputs]; undefined where none are. @param resid [rows, positions, d_model] */
 export function logitsOf(pass: ForwardPass, resid: Tensor): Tensor | undefined {
   const { model, input, plan, requests } = pass;
@@ -184,18 +193,21 @@ export function logitsOf(pass: ForwardPass, resid: Tensor): Tensor | undefined {
   const count = wanted[0]!.length;
   const index = wanted.flatMap((row, r) => row.map((p) => r * total + p));
   const padded = bucket(index.length);
-  const streams = gatherRows(
-    tf.reshape(resid, [rows * total, config.d_model]),
-    tf.tensor1d([...index, ...new Array(padded - index.length).fill(0)], "int32"),
-  );
-  const names =
-    config.final_norm && config.normalization_type ? ["ln_final.hook_scale", "ln_final.hook_normalized"] : [];
+  const at = (places: readonly number[]): Tensor =>
+    gatherRows(
+      tf.reshape(resid, [rows * total, config.d_model]),
+      tf.tensor1d([...places, ...new Array(padded - places.length).fill(0)], "int32"),
+    );
+  const streams = config.bottleneck
+    ? tf.concat([at(index.map((i) => (i % total === 0 ? i : i - 1))), embeddings(pass, index, padded)], -1)
+    : at(index);
+  const names = finalHookNames(config);
   const own = requests.ofStage(
     { prefix: "", names },
     { starts: plan.starts, slice: (affine, name) => endAffine(affine, name, pass) },
   );
   const requested = own.wanted.length + own.affine.size + own.hooks.size > 0;
-  const exact = requested ? tf.slice(streams, [0, 0], [index.length, config.d_model]) : streams;
+  const exact = requested ? tf.slice(streams, [0, 0], [index.length, streams.shape[1]!]) : streams;
   const tokens = exact.shape[0]!;
   const dense = weights.unembed.widensFor(tokens) ? weights.unembed.widen() : undefined;
   const { out, activations } = runStage({

@@ -16,6 +16,7 @@ import { checkWindows } from "../cache/window.ts";
 import { hasUnequalHeads, localWindow, type ModelConfig, mostPositions } from "../config.ts";
 import type { Model } from "../model.ts";
 import { checkFits, checkRows } from "../tokens.ts";
+import { requireOpenEnd } from "../transformer/bottleneck.ts";
 import { requireSoftmax } from "../transformer/kernels/index.ts";
 import { requireAttention } from "../transformer/mixers/index.ts";
 import { refuseSoftPrompt } from "../transformer/soft-prompt.ts";
@@ -212,6 +213,7 @@ export function checkForward({ config, changes }: Model, input: ForwardInput, op
     requireAttention(config, "a window of keys", layers);
     requireEqualHeads(config, "a window of keys");
   }
+  if (config.bottleneck && input.logitsAt !== "none") checkCoded(config, input);
   if (options.reader) requireSoftmax(config, "a policy that chooses what is read");
   if (input.places && hooks.length + reductions.length + (interventions?.size ?? 0) + (changes?.size ?? 0) > 0)
     throw new HeadscopeError(
@@ -241,6 +243,12 @@ function checkSoftPrompt(config: ModelConfig, { softPrompt, cache, positions, ke
       remedy: "leave it out, or take the prompt off",
       field: "soft_prompt",
     });
+}
+
+/** @throws HeadscopeError (unsupported) for an input in which the position before each token, or the token itself, is not there */
+function checkCoded(config: ModelConfig, { resid, cache, startLayer = 0 }: ForwardInput): void {
+  if (cache) requireOpenEnd(config, "a forward with a cache");
+  if (resid || startLayer > 0) requireOpenEnd(config, "a forward that begins with a residual stream");
 }
 
 /** @throws HeadscopeError (usage) for places that are not ascending, of rows of one length, among those that a cache counts */

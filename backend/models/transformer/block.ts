@@ -5,6 +5,7 @@ import { headShape, type ModelConfig } from "../config.ts";
 import type { BlockWeights, NormWeights } from "../weights/block-parts.ts";
 import type { EndWeights } from "../weights/weights.ts";
 import { softCap } from "./attention.ts";
+import { codeVectors, nearestCodes, straightThrough } from "./bottleneck.ts";
 import type { Hook } from "./hook.ts";
 
 /** A block of the transformer: its weights, the model's config and the hook points of its activations. */
@@ -208,13 +209,42 @@ function activate(x: Tensor, name: ModelConfig["act_fn"]): Tensor {
 }
 
 /**
- * The end of the model: final norm, readout layers, unembedding.
- * @param x residual stream of the tokens whose logits are wanted [tokens, d_model]
+ * The end of the model: final norm, bottleneck, readout layers, unembedding.
+ * @param x residual stream of the tokens whose logits are wanted [tokens, d_model]; with a bottleneck that of the tokens before them, and
+ *   beside it their own embeddings [tokens, 2 d_model]
  * @returns logits [tokens, outputs]
  */
 export function unembed(x: Tensor, weights: EndWeights, config: ModelConfig, hook: Hook): Tensor {
-  const read = unembedInput(x, weights, config, hook);
+  if (config.bottleneck) return decode(x, weights, config, hook).logits;
+  return logitsFrom(unembedInput(x, weights, config, hook), weights, config);
+}
+
+/** Logits [tokens, outputs]. @param read input of the unembedding [tokens, width] */
+function logitsFrom(read: Tensor, weights: EndWeights, config: ModelConfig): Tensor {
   return softCap(withBias(weights.unembed.apply(read), weights.bias), config.output_logits_soft_cap);
+}
+
+/** The end of a model behind its bottleneck, and both sides of the bottleneck. */
+export interface DecodedEnd {
+  /** [tokens, outputs] */
+  logits: Tensor;
+  /** Normalised stream that is coded [tokens, d_model]. */
+  z: Tensor;
+  /** Rows of the codes, int32 [tokens * heads]. */
+  chosen: Tensor;
+  /** Vectors of the codes [tokens, d_model]. */
+  vectors: Tensor;
+}
+
+/** The same of a model with a bottleneck. @param x [tokens, 2 d_model], as `unembed` reads it */
+export function decode(x: Tensor, weights: EndWeights, config: ModelConfig, hook: Hook): DecodedEnd {
+  const [before, own] = tf.split(x, 2, -1) as [Tensor, Tensor];
+  const z = config.final_norm ? normalise(before, weights.ln, "ln_final", { config, hook }) : before;
+  const codes = weights.codes!.widen();
+  const chosen = nearestCodes(z, codes, config.bottleneck!);
+  const vectors = codeVectors(codes, chosen, config.bottleneck!);
+  const read = readOut(tf.add(straightThrough(z, vectors), own), weights);
+  return { logits: logitsFrom(read, weights, config), z, chosen, vectors };
 }
 
 /**
@@ -237,6 +267,10 @@ export function unembedAt(
 
 /** The input of the unembedding: the stream behind the final norm and the readout layers [tokens, width]. */
 function unembedInput(x: Tensor, weights: EndWeights, config: ModelConfig, hook: Hook): Tensor {
-  const normed = config.final_norm ? normalise(x, weights.ln, "ln_final", { config, hook }) : x;
-  return weights.readout.reduce((h, layer) => tf.relu(tf.add(layer.weight.apply(h), layer.bias)), normed);
+  return readOut(config.final_norm ? normalise(x, weights.ln, "ln_final", { config, hook }) : x, weights);
+}
+
+/** The readout layers one after the other. */
+function readOut(x: Tensor, { readout }: EndWeights): Tensor {
+  return readout.reduce((h, layer) => tf.relu(tf.add(layer.weight.apply(h), layer.bias)), x);
 }

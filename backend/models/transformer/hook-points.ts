@@ -41,9 +41,13 @@ export function hookNames(model: ModelConfig | { readonly config: ModelConfig })
     blockHookNames(config, l).map((name) => `blocks.${l}.${name}`),
   ).flat();
   const position = config.positional_embedding_type === "standard" ? ["hook_pos_embed"] : [];
-  const last =
-    config.final_norm && config.normalization_type !== null ? ["ln_final.hook_scale", "ln_final.hook_normalized"] : [];
-  return ["hook_embed", ...position, ...blocks, ...last];
+  return ["hook_embed", ...position, ...blocks, ...finalHookNames(config)];
+}
+
+/** Hook names of the final norm; none before a bottleneck, which reads the position before that of its logits. */
+export function finalHookNames({ final_norm, normalization_type, bottleneck }: ModelConfig): string[] {
+  if (!final_norm || normalization_type === null || bottleneck) return [];
+  return ["ln_final.hook_scale", "ln_final.hook_normalized"];
 }
 
 /** The full name of a block's hook point. */

@@ -8,6 +8,8 @@ import { attend } from "./attention.ts";
 import {
   type Block,
   blockOutput,
+  type DecodedEnd,
+  decode,
   normalise,
   normaliseHeads,
   projectionRows,
@@ -36,9 +38,13 @@ export interface TrainingInput {
 
 /**
  * The whole forward as one expression of tensors, from the same parts as `forward`: what a training step differentiates.
- * @returns logits [rows * scored, outputs]
+ * @returns logits [rows * scored, outputs]; of a model with a bottleneck both its sides too
  */
-export function trainingForward(config: ModelConfig, weights: Weights, input: TrainingInput): Tensor {
+export function trainingForward(
+  config: ModelConfig,
+  weights: Weights,
+  input: TrainingInput,
+): Pick<DecodedEnd, "logits"> & Partial<DecodedEnd> {
   const { rows, positions, rotation, rotationLocal = rotation } = input;
   if (config.rotary_local && !input.rotationLocal)
     throw new HeadscopeError("unsupported", "local layers of this model rotate in their own way, which is not given", {
@@ -49,6 +55,7 @@ export function trainingForward(config: ModelConfig, weights: Weights, input: Tr
     ? tf.add(weights.embed.apply(input.read), weights.embedBias)
     : embedRows(weights.embed.widen(), input.read); // [rows * positions, d_model]
   if (config.embed_scale !== undefined) x = tf.mul(x, config.embed_scale);
+  const embedding = x;
   if (weights.posEmbed) {
     const own = tf.slice(weights.posEmbed.widen(), [0, 0], [positions, d_model]);
     x = tf.reshape(tf.add(tf.reshape(x, [rows, positions, d_model]), own), [rows * positions, d_model]);
@@ -58,7 +65,8 @@ export function trainingForward(config: ModelConfig, weights: Weights, input: Tr
   const T = count + positions;
   weights.blocks.forEach((own, l) => {
     const block = { weights: own, config, hook: UNHOOKED };
-    const last = input.scored === "last" && l === weights.blocks.length - 1;
+    // A bottleneck codes the stream at the position before.
+    const last = input.scored === "last" && l === weights.blocks.length - 1 && !config.bottleneck;
     const local = localWindow(config, l);
     const turn = local === undefined ? rotation : rotationLocal;
     const recurrence = recurrenceOf(config, l);
@@ -69,7 +77,18 @@ export function trainingForward(config: ModelConfig, weights: Weights, input: Tr
   });
   if (count > 0 && input.scored === "all") x = afterFirst(x, { rows, count });
   const end = flattenEnd(weights);
-  return unembed(x, end.over(end.handles), config, UNHOOKED);
+  const own = end.over(end.handles);
+  if (!config.bottleneck) return { logits: unembed(x, own, config, UNHOOKED) };
+  const read = tf.concat([before(x, input), embedding], -1); // [rows * positions, 2 d_model]
+  return decode(input.scored === "last" ? lastOf(read, input) : read, own, config, UNHOOKED);
+}
+
+/** The stream one position earlier; the first position of a row keeps its own. @param x [rows * positions, d_model] @returns alike */
+function before(x: Tensor, { rows, positions: T }: BlockTokens): Tensor {
+  const all = tf.reshape(x, [rows, T, -1]);
+  const width = all.shape[2]!;
+  const first = tf.slice(all, [0, 0, 0], [rows, 1, width]);
+  return tf.reshape(tf.concat([first, tf.slice(all, [0, 0, 0], [rows, T - 1, width])], 1), x.shape);
 }
 
 /** The last position of each row. @param t [rows * positions, ...] @returns [rows, ...] */

@@ -4,6 +4,7 @@ import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { PROCESSING, type Processing } from "../../common/words.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
+import { requireOpenEnd } from "../transformer/bottleneck.ts";
 import { kernelOf } from "../transformer/kernels/index.ts";
 import { requireAttention } from "../transformer/mixers/index.ts";
 import { requireEqualHeads } from "../transformer/unequal-heads.ts";
@@ -70,6 +71,7 @@ export function processWeights(
     );
   if (steps.length > 0) {
     requireAttention(config, `${path}: ${steps[0]}`);
+    requireOpenEnd(config, `${path}: ${steps[0]}`);
     requireEqualHeads(config, `${path}: ${steps[0]}`);
   }
   const before = { config, weights };

@@ -25,6 +25,8 @@ export interface Weights {
   blocks: BlockWeights[];
   lnFinal?: NormWeights | undefined;
   readout?: ReadoutLayer[] | undefined;
+  /** Vectors of a bottleneck's codes, head after head [heads * codes, d_model / heads]. */
+  codes?: Matrix | undefined;
   /** [outputs, d_model or the last readout layer's width]; the very object of `embed` where the two are tied. */
   unembed: Matrix;
   unembedBias?: Tensor | undefined;
@@ -39,6 +41,7 @@ const BEFORE_BLOCKS: readonly WeightPart[] = [
 ]; // biome-ignore format: a table
 const AFTER_BLOCKS: readonly WeightPart[] = [
   { field: "lnFinal", part: "ln_final", kind: "norm", shape: (c) => [c.d_model], has: (c) => c.final_norm && c.normalization_type !== null },
+  { field: "codes", part: "codes", kind: "matrix", shape: codesShape, has: (c) => c.bottleneck !== undefined },
 ]; // biome-ignore format: a table
 const READOUT: readonly WeightPart[] = [
   { field: "weight", part: "weight", kind: "matrix", shape: (c, i) => [c.readout_hidden![i]!, readoutWidth(c, i)], has: () => true },
@@ -53,6 +56,12 @@ const OUTPUT: readonly WeightPart[] = [
 const PROMPT: readonly WeightPart[] = [
   { field: "softPrompt", part: "soft_prompt", kind: "matrix", shape: (c) => [c.soft_prompt ?? 0, c.d_model], has: (c) => c.soft_prompt !== undefined },
 ]; // biome-ignore format: a table
+
+/** Shape of a bottleneck's codes. */
+function codesShape({ bottleneck, d_model }: ModelConfig): number[] {
+  const { heads, codes } = bottleneck ?? { heads: 1, codes: 0 };
+  return [heads * codes, d_model / heads];
+}
 
 const hasReadout = ({ readout_hidden = [] }: ModelConfig): boolean => readout_hidden.length > 0;
 
@@ -203,6 +212,8 @@ export function flattenStages(block: BlockWeights): Readonly<Record<BlockPart["s
 export interface EndWeights {
   ln?: NormWeights;
   readout: readonly ReadoutLayer[];
+  /** Of a bottleneck. */
+  codes?: Matrix;
   unembed: Matrix;
   bias?: Tensor;
 }
@@ -212,6 +223,7 @@ export function flattenEnd(weights: Weights, unembed: Matrix = weights.unembed):
   const layers = weights.readout ?? [];
   const outer = flatten({
     ...(weights.lnFinal ? { ln: weights.lnFinal } : {}),
+    ...(weights.codes ? { codes: weights.codes } : {}),
     unembed,
     ...(weights.unembedBias ? { bias: weights.unembedBias } : {}),
   });

@@ -8,6 +8,7 @@ import { attentionOf, pruneSchedule } from "./prune.ts";
 /** Parameters that say nothing without another one. */
 const NEEDS = {
   reset_every: ["reset", "reset_until"],
+  code_restart: ["code_restart_until"],
   prune: ["prune_sparsity", "prune_parts", "prune_start", "prune_end", "prune_every"],
 } as const satisfies Partial<Record<keyof ChangeParams, readonly (keyof ChangeParams)[]>>;
 
@@ -28,6 +29,7 @@ export function checkChanges(model: ChangedModel): void {
       "freeze names weights that stay, and train_only says that all stay but some",
       "give one of them",
     );
+  checkCodes(model);
   const { frozen, reset } = changedPlaces(model);
   if (frozen.length === places.length)
     throw refusal(["freeze"], "freeze leaves no weight to be trained", "leave a part out of it");
@@ -36,6 +38,42 @@ export function checkChanges(model: ChangedModel): void {
     throw refusal(["freeze", "reset"], `${both.name} is frozen and drawn anew`, "leave it out of freeze or of reset");
   checkResets(training);
   checkPruning(model);
+}
+
+/** Parameters of a bottleneck's codes. */
+const OF_CODES = ["commitment", "code_restart", "code_restart_until"] as const;
+
+function checkCodes(model: ChangedModel): void {
+  const { training, config } = model;
+  const idle = OF_CODES.find((name) => training[name] !== undefined);
+  if (config.bottleneck === undefined) {
+    if (idle === undefined) return;
+    throw refusal(
+      [idle, "codes"],
+      `${idle} is of a bottleneck, and there are no codes`,
+      `leave ${idle} out, or give codes`,
+    );
+  }
+  const { code_restart: every, code_restart_until: until, steps } = training;
+  const { frozen, pruned } = changedPlaces(model);
+  if (every !== undefined && frozen.some(({ name }) => name === "codes"))
+    throw refusal(
+      ["freeze", "code_restart"],
+      "codes are frozen and restarted",
+      "leave them out of freeze, or code_restart",
+    );
+  if (until !== undefined && until >= steps)
+    throw refusal(
+      ["code_restart_until", "steps"],
+      `no step follows a restart of codes after step ${until} of ${steps}`,
+      `give at most ${steps - 1}`,
+    );
+  if (pruned.some(({ name }) => name === "codes"))
+    throw refusal(
+      ["prune_parts"],
+      "codes are chosen by their distance, of which a pruned number is a part",
+      "leave codes out",
+    );
 }
 
 function checkResets({ reset_every: every, reset_until: until, steps }: ChangedModel["training"]): void {

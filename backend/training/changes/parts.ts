@@ -8,6 +8,7 @@ export const MODEL_PARTS = [
   "attention",
   "mlp",
   "norm",
+  "codes",
   "readout",
   "unembed",
   "soft_prompt",

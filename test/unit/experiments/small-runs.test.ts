@@ -20,6 +20,11 @@ const RUNS = [
   ["uncertainty", { ...SMALL, n_heads: 1, examples: 6, shown: 4 }, 5],
   ["bayesian-averaging", { ...SMALL, context: 16, concepts: 2, vocabulary: 4, states: 2, checkpoints: 3 }, 2],
   [
+    "cognitive-maps",
+    { seeds: [0, 1], steps: 100, n_heads: 1, d_model: 8, batch: 8, moves: 8, codes: 8, walks: 32, problems: 16, fresh_steps: 20 },
+    2,
+  ],
+  [
     "learning-algorithm",
     { seeds: [0, 1], steps: 100, dimension: 2, examples: 4, depths: [1, 2], d_model: 8, widths: [4, 8], batch: 8, rows: 32 },
     6,

@@ -170,5 +170,5 @@ describe("a very small run", () => {
     const again = await run();
     expect(again.report.claims).toEqual(report.claims);
     expect(again.report.runs).toEqual(report.runs);
-  }, 120_000);
+  });
 }); // biome-ignore format: sizes a line
