@@ -55,8 +55,8 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   semanticFaithfulness,
   semanticFragments,
   stateSpaces,
-  attentionVariants,
   cognitiveMaps,
+  attentionVariants,
   tart,
   supportiveData,
 ]);

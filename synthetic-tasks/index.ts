@@ -16,8 +16,8 @@ import { linearRegression } from "./linear-regression.ts";
 import { logisticRegression } from "./logistic-regression.ts";
 import { randomProjections } from "./projections/random-projections.ts";
 import { wordRoles } from "./roles/word-roles.ts";
-import { slidingWindow } from "./windows/sliding-window.ts";
 import { ambiguousRooms } from "./rooms/ambiguous-rooms.ts";
+import { slidingWindow } from "./windows/sliding-window.ts";
 
 /** Every task that headscope has. */
 export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [

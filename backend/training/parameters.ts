@@ -54,14 +54,6 @@ export const modelParameters = z.object({
     .array(z.int().min(1))
     .default([])
     .describe("widths of ReLU layers between the last residual and the output"),
-  soft_prompt: z
-    .int()
-    .min(0)
-    .max(1024)
-    .optional()
-    .describe(
-      "learned vectors before the sequence; 0 takes away those of a run that training begins from (default: none)",
-    ),
   codes: z
     .int()
     .min(2)
@@ -74,6 +66,14 @@ export const modelParameters = z.object({
     .max(64)
     .optional()
     .describe("bottleneck: parts of the stream that have codes of their own (default: 1)"),
+  soft_prompt: z
+    .int()
+    .min(0)
+    .max(1024)
+    .optional()
+    .describe(
+      "learned vectors before the sequence; 0 takes away those of a run that training begins from (default: none)",
+    ),
   init_range: z
     .number()
     .positive()

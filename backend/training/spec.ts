@@ -11,7 +11,7 @@ import { parameterCount, parameterLayout } from "../models/weights/trainable.ts"
 import { checkChanges } from "./changes/check.ts";
 import { changeParameters } from "./changes/parameters.ts";
 import { optimiserVectors } from "./optimiser.ts";
-import { checkFits, readOrigin } from "./origin.ts";
+import { checkFits, readOrigin } from "./origins/origin.ts";
 import { type ModelParams, modelParameters, type TrainingParams, trainingParameters } from "./parameters.ts";
 import { outputWidth, type SyntheticTask, type TaskShape } from "./task.ts";
 
@@ -186,14 +186,20 @@ function bottleneckOf(
     });
   }
   const bottleneck = { codes, heads: code_heads ?? 1 };
-  const d_input = input.kind === "vectors" ? input.width : undefined;
-  const fault = bottleneckFault({ bottleneck, d_model, d_input, soft_prompt: soft_prompt || undefined });
+  const fault = bottleneckFault({
+    bottleneck,
+    d_model,
+    soft_prompt,
+    d_input: input.kind === "vectors" ? input.width : undefined,
+  });
   if (!fault) return bottleneck;
-  const names = { bottleneck: "code_heads", d_model: "d_model", d_input: "codes", soft_prompt: "soft_prompt" } as const;
-  const whole = fault.fields.includes("d_input") || fault.fields.includes("soft_prompt");
-  const field = fault.fields.flatMap((name) =>
-    name !== "bottleneck" ? [names[name]] : whole ? ["codes"] : [names[name]],
-  );
+  const names = {
+    bottleneck: ["code_heads"],
+    d_model: ["d_model"],
+    d_input: ["codes"],
+    soft_prompt: ["codes", "soft_prompt"],
+  } as const;
+  const field = fault.fields.includes("d_input") ? names.d_input : fault.fields.flatMap((name) => [...names[name]]);
   throw new HeadscopeError("usage", fault.constraint, { remedy: fault.remedy, field: [...field] });
 }
 

@@ -65,6 +65,14 @@ export interface MixerFields {
   readonly attention_power?: number | undefined;
 }
 
+/** The fields of a model's config that have to go together with its bottleneck. */
+export interface BottleneckFields {
+  readonly bottleneck?: { readonly codes: number; readonly heads: number } | undefined;
+  readonly d_model: number;
+  readonly d_input?: number | undefined;
+  readonly soft_prompt?: number | undefined;
+}
+
 /** The fields of a model's config that say how many keys and values its heads have, and how wide they are. */
 export interface HeadFields {
   readonly n_heads: number;
@@ -74,14 +82,6 @@ export interface HeadFields {
   readonly value_width?: number | undefined;
   readonly positional_embedding_type: string;
   readonly mixer?: readonly MixerName[] | undefined;
-}
-
-/** The fields of a model's config that have to go together with its bottleneck. */
-export interface BottleneckFields {
-  readonly bottleneck?: { readonly codes: number; readonly heads: number } | undefined;
-  readonly d_model: number;
-  readonly d_input?: number | undefined;
-  readonly soft_prompt?: number | undefined;
 }
 
 /** A contradiction between fields of a config. */
@@ -192,11 +192,11 @@ export function bottleneckFault({
       constraint: "behind a bottleneck the output is computed from a code and a token, and this model reads vectors",
       remedy: "leave the bottleneck out, or take a task of tokens",
     };
-  if (soft_prompt !== undefined)
+  if (soft_prompt)
     return {
       fields: ["bottleneck", "soft_prompt"],
-      constraint: "a bottleneck codes the stream at the token before, and before the first one stands a soft prompt",
-      remedy: "leave one of them out",
+      constraint: "behind a bottleneck the output is computed from a code and a token, and a soft prompt has no tokens",
+      remedy: "leave the bottleneck or the soft prompt out",
     };
   return undefined;
 }

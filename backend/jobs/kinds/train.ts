@@ -11,7 +11,7 @@ import { type RunCheckpoint, readRunCheckpoint, writeRunCheckpoint } from "../..
 import { checkpointFile, checkpointSteps, runFolder } from "../../paths.ts";
 import { initBackend } from "../../runtime/backend.ts";
 import type { Job, RunRecord, Store } from "../../store/store.ts";
-import { checkFits, readOrigin } from "../../training/origin.ts";
+import { checkFits, readOrigin } from "../../training/origins/origin.ts";
 import { modelConfigOf, type TrainSpec } from "../../training/spec.ts";
 import { type Metrics, type TrainState, train as trainSeeds } from "../../training/train.ts";
 import { isWatched, type SeedMeasurement } from "../../training/transition.ts";

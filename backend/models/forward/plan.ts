@@ -226,6 +226,12 @@ export function checkForward({ config, changes }: Model, input: ForwardInput, op
     );
 }
 
+/** @throws HeadscopeError (unsupported) for an input in which the position before each token, or the token itself, is not there */
+function checkCoded(config: ModelConfig, { resid, cache, startLayer = 0 }: ForwardInput): void {
+  if (cache) requireOpenEnd(config, "a forward with a cache");
+  if (resid || startLayer > 0) requireOpenEnd(config, "a forward that begins with a residual stream");
+}
+
 /** @throws HeadscopeError for a soft prompt that the caller does not count, one that is not there, and what knows tokens alone */
 function checkSoftPrompt(config: ModelConfig, { softPrompt, cache, positions, keyMask }: ForwardInput): void {
   if (!softPrompt) {
@@ -243,12 +249,6 @@ function checkSoftPrompt(config: ModelConfig, { softPrompt, cache, positions, ke
       remedy: "leave it out, or take the prompt off",
       field: "soft_prompt",
     });
-}
-
-/** @throws HeadscopeError (unsupported) for an input in which the position before each token, or the token itself, is not there */
-function checkCoded(config: ModelConfig, { resid, cache, startLayer = 0 }: ForwardInput): void {
-  if (cache) requireOpenEnd(config, "a forward with a cache");
-  if (resid || startLayer > 0) requireOpenEnd(config, "a forward that begins with a residual stream");
 }
 
 /** @throws HeadscopeError (usage) for places that are not ascending, of rows of one length, among those that a cache counts */

@@ -71,8 +71,8 @@ export function processWeights(
     );
   if (steps.length > 0) {
     requireAttention(config, `${path}: ${steps[0]}`);
-    requireOpenEnd(config, `${path}: ${steps[0]}`);
     requireEqualHeads(config, `${path}: ${steps[0]}`);
+    requireOpenEnd(config, `${path}: ${steps[0]}`);
   }
   const before = { config, weights };
   for (const name of steps) {

@@ -23,13 +23,13 @@ export function checkChanges(model: ChangedModel): void {
     if (idle !== undefined && training[leader as keyof typeof NEEDS] === undefined)
       throw refusal([idle, leader], `${idle} says nothing without ${leader}`, `give ${leader}, or leave ${idle} out`);
   }
+  checkCodes(model);
   if (training.freeze && training.train_only)
     throw refusal(
       ["freeze", "train_only"],
       "freeze names weights that stay, and train_only says that all stay but some",
       "give one of them",
     );
-  checkCodes(model);
   const { frozen, reset } = changedPlaces(model);
   if (frozen.length === places.length)
     throw refusal(["freeze"], "freeze leaves no weight to be trained", "leave a part out of it");

@@ -115,7 +115,8 @@ describe("Bayes' predictor", () => {
       const counts = new Array<number>(OBSERVATIONS).fill(0);
       for (const room of rooms)
         for (let start = 0; start < 4; start++) {
-          const places = moves.slice(0, t + 1).reduce((all, move) => [...all, placeAfter(grid, all.at(-1)!, move)], [start]);
+          const places = [start];
+          for (const move of moves.slice(0, t + 1)) places.push(placeAfter(grid, places.at(-1)!, move));
           if (seen.slice(0, t + 1).every((o, i) => room[places[i]!] === o)) counts[room[places.at(-1)!]!]!++;
         }
       const total = counts.reduce((a, b) => a + b, 0);

@@ -1,10 +1,10 @@
-import { HeadscopeError } from "../common/errors.ts";
-import { readRun } from "../common/run-reference.ts";
-import type { ModelConfig } from "../models/config.ts";
-import { describeRunFile } from "../models/sources/run-checkpoint.ts";
-import { runCheckpointFile } from "../models/sources/run-file.ts";
-import { parameterLayout } from "../models/weights/trainable.ts";
-import { modelParameters } from "./parameters.ts";
+import { HeadscopeError } from "../../common/errors.ts";
+import { readRun } from "../../common/run-reference.ts";
+import type { ModelConfig } from "../../models/config.ts";
+import { describeRunFile } from "../../models/sources/run-checkpoint.ts";
+import { runCheckpointFile } from "../../models/sources/run-file.ts";
+import { parameterLayout } from "../../models/weights/trainable.ts";
+import { modelParameters } from "../parameters.ts";
 
 /** A checkpoint whose weights a run begins with. */
 export interface Origin {

@@ -2,11 +2,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openStore, type Store } from "../../../backend/store/store.ts";
-import { experimentParameters, experiments, runExperiment } from "../../../experiments/index.ts";
-import { chosenSequences } from "../../../experiments/supportive/sequences.ts";
-import { judge, type SupportiveSeed } from "../../../experiments/supportive/supportive-data.ts";
-import { buildCli } from "../../helpers/cli.ts";
+import { openStore, type Store } from "../../../../backend/store/store.ts";
+import { experimentParameters, experiments, runExperiment } from "../../../../experiments/index.ts";
+import { chosenSequences } from "../../../../experiments/supportive/sequences.ts";
+import { judge, type SupportiveSeed } from "../../../../experiments/supportive/supportive-data.ts";
+import { buildCli } from "../../../helpers/cli.ts";
 
 const ALL = { cosine: 0, loss: 2, rare: 0.2, copies: 0.2 };
 const TOP = { cosine: 0.5, loss: 2.5, rare: 0.3, copies: 0.3 };
