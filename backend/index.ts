@@ -198,6 +198,11 @@ export { parameter, parameterNames } from "./models/weights/parameters.ts";
 export { initBackend } from "./runtime/backend.ts";
 export { tf } from "./runtime/tf.ts";
 export { openStore, type RunRecord, type Store } from "./store/store.ts";
+export {
+  type GradientComparison,
+  type GradientCosine,
+  gradientCosines,
+} from "./training/gradients/gradient-cosines.ts";
 export type { MetricPoint } from "./training/record/curves.ts";
 export { makeSpec, type TrainSpec } from "./training/spec.ts";
 export type { Batch, SyntheticTask, TaskShape } from "./training/task.ts";

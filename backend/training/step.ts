@@ -8,7 +8,7 @@ import { trainingForward } from "../models/transformer/training-forward.ts";
 import { type ParameterPlace, parameterCount, weightsOver } from "../models/weights/trainable.ts";
 import { type Captured, capture, functions, type TensorFunction } from "../runtime/capture.ts";
 import { tf } from "../runtime/tf.ts";
-import { kernelModel } from "./narrow.ts";
+import { kernelModel } from "./gradients/narrow.ts";
 import { clipNorm, optimiserVectors, type StepScalars, update } from "./optimiser.ts";
 import type { TrainingParams } from "./parameters.ts";
 import type { Batch, TaskShape } from "./task.ts";

@@ -2,9 +2,10 @@ import { z } from "zod";
 import { Random } from "../../backend/common/random.ts";
 import { readRunCheckpoint } from "../../backend/models/sources/run-checkpoint.ts";
 import { runCheckpointFile } from "../../backend/models/sources/run-file.ts";
-import { gradientCosines } from "../../backend/training/gradient-cosines.ts";
+import { gradientCosines } from "../../backend/training/gradients/gradient-cosines.ts";
 import type { TrainSpec } from "../../backend/training/spec.ts";
 import { type BigramWorld, zipfBigram } from "../../synthetic-tasks/bigrams/zipf-bigram.ts";
+import { tasks } from "../../synthetic-tasks/index.ts";
 import type { MeasurementMeans } from "../base.ts";
 import { mean } from "../curves.ts";
 
@@ -41,23 +42,24 @@ export async function measurePool(
   { progress, signal }: MeasurementMeans,
 ): Promise<PoolValues> {
   const { parameters, spec } = await readRunCheckpoint(runCheckpointFile(checkpoint).path);
-  const own = zipfBigram.parameters.parse(params);
-  const world = zipfBigram.world(own, seed) as BigramWorld;
+  const { context, vocabulary } = zipfBigram.parameters.parse(params);
+  const task = tasks.get(zipfBigram.name);
+  const world = task.world(params, seed) as BigramWorld;
   const pool = world.pool!;
-  const target = zipfBigram.evaluations["copies"]!.sample(world, own, new Random(seed, TARGET_STREAM), TARGET_ROWS);
-  const found = await gradientCosines(zipfBigram as never, { ...(spec as TrainSpec), params }, parameters, {
+  const target = task.evaluations["copies"]!.sample(world, params, new Random(seed, TARGET_STREAM), TARGET_ROWS);
+  const found = await gradientCosines(task, { ...(spec as TrainSpec), params }, parameters, {
     sequences: pool,
     target,
     onProgress: progress,
     signal,
   });
-  const words = Array.from({ length: pool.rows }, (_, row) => [...pool.tokens!.subarray(row * own.context, (row + 1) * own.context)]); // biome-ignore format: one line
+  const words = Array.from({ length: pool.rows }, (_, row) => [...pool.tokens!.subarray(row * context, (row + 1) * context)]); // biome-ignore format: one line
   const share = (row: readonly number[], is: (word: number, place: number) => boolean) =>
     mean(row.map((word, place) => (is(word, place) ? 1 : 0)));
   return {
     cosine: found.map(({ cosine }) => cosine),
     loss: found.map(({ loss }) => loss),
-    rare: words.map((row) => share(row, (word) => word > own.vocabulary / 2)),
+    rare: words.map((row) => share(row, (word) => word > vocabulary / 2)),
     copies: words.map((row) => share(row, (_, place) => place > 1 && world.chain.isTrigger(row[place - 1]! - 1))),
   };
 }

@@ -80,6 +80,7 @@ describe("a soft prompt that can't be", () => {
     [{ soft_prompt: 0, freeze: "soft_prompt" }, [], "freeze", /no weights "soft_prompt"/],
     [{ soft_prompt: 4 }, ["induction"], "probes", /a soft prompt of 4 vectors stands before it/],
     [{ soft_prompt: 1025 }, [], "soft_prompt", /soft_prompt/],
+    [{ soft_prompt: 4, codes: 8 }, [], "codes", /a soft prompt has no tokens/],
   ])("%j is refused before training", async (raw, probes, field, message) => {
     const error = await failure(() => makeSpec(task, raw, { probes }));
     expect(error).toMatchObject({ kind: "usage", message: expect.stringMatching(message) });

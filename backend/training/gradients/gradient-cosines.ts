@@ -1,10 +1,10 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { tf } from "../runtime/tf.ts";
-import { pause } from "../runtime/turn.ts";
-import { stepPlan } from "./plan.ts";
-import type { TrainSpec } from "./spec.ts";
-import { batchGradients } from "./step.ts";
-import type { Batch, SyntheticTask } from "./task.ts";
+import { tf } from "../../runtime/tf.ts";
+import { pause } from "../../runtime/turn.ts";
+import { stepPlan } from "../plan.ts";
+import type { TrainSpec } from "../spec.ts";
+import { batchGradients } from "../step.ts";
+import type { Batch, SyntheticTask } from "../task.ts";
 
 /** Most numbers of gradients that are held at a time. */
 const HELD = 2 ** 24;

@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Random } from "../../../backend/common/random.ts";
-import { initialParameters } from "../../../backend/models/weights/trainable.ts";
-import { tf } from "../../../backend/runtime/tf.ts";
-import { gradientCosines } from "../../../backend/training/gradient-cosines.ts";
-import { stepPlan } from "../../../backend/training/plan.ts";
-import { makeSpec } from "../../../backend/training/spec.ts";
-import { Evaluator } from "../../../backend/training/step.ts";
-import type { Batch } from "../../../backend/training/task.ts";
-import { tasks } from "../../../synthetic-tasks/index.ts";
-import { kernelsHere } from "../../helpers/kernels/here.ts";
+import { Random } from "../../../../backend/common/random.ts";
+import { initialParameters } from "../../../../backend/models/weights/trainable.ts";
+import { tf } from "../../../../backend/runtime/tf.ts";
+import { gradientCosines } from "../../../../backend/training/gradients/gradient-cosines.ts";
+import { stepPlan } from "../../../../backend/training/plan.ts";
+import { makeSpec } from "../../../../backend/training/spec.ts";
+import { Evaluator } from "../../../../backend/training/step.ts";
+import type { Batch } from "../../../../backend/training/task.ts";
+import { tasks } from "../../../../synthetic-tasks/index.ts";
+import { kernelsHere } from "../../../helpers/kernels/here.ts";
 
 await kernelsHere();
 

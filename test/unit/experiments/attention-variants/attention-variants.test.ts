@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { makeSpec } from "../../../backend/training/spec.ts";
-import { judge, type VariantLosses } from "../../../experiments/attention-variants/judge.ts";
-import { experimentParameters, experiments } from "../../../experiments/index.ts";
-import { tasks } from "../../../synthetic-tasks/index.ts";
-import { failure } from "../../helpers/errors.ts";
+import { makeSpec } from "../../../../backend/training/spec.ts";
+import { judge, type VariantLosses } from "../../../../experiments/attention-variants/judge.ts";
+import { experimentParameters, experiments } from "../../../../experiments/index.ts";
+import { tasks } from "../../../../synthetic-tasks/index.ts";
+import { failure } from "../../../helpers/errors.ts";
 
 const four = (value: number) => [value, value, value, value];
 const found = (changes: Partial<VariantLosses> = {}): VariantLosses => ({

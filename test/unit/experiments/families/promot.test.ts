@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import type { Comparison } from "../../../experiments/families/compare.ts";
-import { DISCRETE, RIDGE } from "../../../experiments/families/fixed-weights.ts";
-import { type ArmFit, judge, type PromotSeed } from "../../../experiments/families/promot-claims.ts";
+import type { Comparison } from "../../../../experiments/families/compare.ts";
+import { DISCRETE, RIDGE } from "../../../../experiments/families/fixed-weights.ts";
+import { type ArmFit, judge, type PromotSeed } from "../../../../experiments/families/promot-claims.ts";
 
 const UNDECIDED = "inconclusive at this scale";
 const level = (value: number) => [9, value, value, value]; // of the first x nobody knows anything
