@@ -136,10 +136,11 @@ function judgePhases(cells: readonly PhaseCell[], chance: number): ClaimResult[]
   const wide = at(many, widest);
   const narrow = at(many, cells[0]!.width);
   const is = (seed: PhaseSeed, phase: Phase) => phaseOf(seed, chance) === phase;
-  const about = (id: string, cell: PhaseCell, votes: Vote[], what: string, missing = ""): ClaimResult => ({
+  /** @param what the vote is about */
+  const about = (id: string, cell: PhaseCell, votes: Vote[], what: string): ClaimResult => ({
     id,
     measured: measuredOf(cell, chance),
-    ...vote(votes, what, missing),
+    ...vote(votes, what, "the widest model does not generalise"),
   });
   const [fewest, between] = [at(few, widest), at(middle, widest)];
   return [
@@ -161,7 +162,6 @@ function judgePhases(cells: readonly PhaseCell[], chance: number): ClaimResult[]
       narrow,
       narrow.seeds.map((seed, s) => (is(wide.seeds[s]!, "generalises") ? !is(seed, "generalises") : undefined)),
       `width ${narrow.width} does not generalise and width ${widest} does`,
-      "the widest model does not generalise",
     ),
   ];
 } // biome-ignore format: a claim a line
