@@ -67,6 +67,18 @@ export {
 } from "./circuits/gradients/gradient.ts";
 export { type Intervened, type InterveneOptions, intervene } from "./circuits/intervene.ts";
 export { nextTokenLosses } from "./circuits/loss.ts";
+export { kMeans } from "./circuits/maps/clusters.ts";
+export {
+  type ActionGraph,
+  codeGraph,
+  type EdgeAgreement,
+  type EdgeLimits,
+  edgeAgreement,
+  graphOf,
+  type NodeWalk,
+  placesOf,
+  shortestPath,
+} from "./circuits/maps/code-graph.ts";
 export {
   type MetricOptions,
   metricGradient,
@@ -172,11 +184,13 @@ export { type BackwardOptions, backward } from "./models/backward/backward.ts";
 export type { BackwardStep } from "./models/backward/step.ts";
 export { type BackwardInput, type StoredRun, storeRun } from "./models/backward/stored-run.ts";
 export { KvCache } from "./models/cache/kv-cache.ts";
+export { codesOf } from "./models/codes.ts";
 export type { ModelConfig } from "./models/config.ts";
 export { forward } from "./models/forward/forward.ts";
 export { describeModel, inspectModel, loadModel } from "./models/load.ts";
 export type { Model } from "./models/model.ts";
 export { type Oracle, readOracle } from "./models/oracle.ts";
+export { withoutSoftPrompt, withSoftPrompt } from "./models/soft-prompt.ts";
 export { pullHubModel } from "./models/sources/hub/pull.ts";
 export { pullModel } from "./models/sources/pull.ts";
 export { hookNames } from "./models/transformer/hook-points.ts";
@@ -184,6 +198,11 @@ export { parameter, parameterNames } from "./models/weights/parameters.ts";
 export { initBackend } from "./runtime/backend.ts";
 export { tf } from "./runtime/tf.ts";
 export { openStore, type RunRecord, type Store } from "./store/store.ts";
+export {
+  type GradientComparison,
+  type GradientCosine,
+  gradientCosines,
+} from "./training/gradients/gradient-cosines.ts";
 export type { MetricPoint } from "./training/record/curves.ts";
 export { makeSpec, type TrainSpec } from "./training/spec.ts";
 export type { Batch, SyntheticTask, TaskShape } from "./training/task.ts";

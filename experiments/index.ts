@@ -1,6 +1,7 @@
 import { type Registry, registry } from "../backend/common/definitions/definition.ts";
 import { attentionSinkEmergence } from "./attention-sink/attention-sink-emergence.ts";
 import { sinkAnatomy } from "./attention-sink/sink-anatomy.ts";
+import { attentionVariants } from "./attention-variants/attention-variants.ts";
 import { banditDistillation } from "./bandits/bandit-distillation.ts";
 import type { Experiment } from "./base.ts";
 import { earlyExit } from "./early-exit/early-exit.ts";
@@ -8,9 +9,11 @@ import { abruptLearning } from "./emergence/abrupt-learning.ts";
 import { inductionEmergence } from "./emergence/induction-emergence.ts";
 import { bayesianPrism } from "./families/bayesian-prism.ts";
 import { forgetting } from "./families/forgetting.ts";
+import { promot } from "./families/promot.ts";
 import { uncertainty } from "./families/uncertainty.ts";
 import { generalPurposeIcl } from "./general-purpose/general-purpose-icl.ts";
 import { iclCircuit } from "./icl-circuit/icl-circuit.ts";
+import { cognitiveMaps } from "./maps/cognitive-maps.ts";
 import { semanticFaithfulness } from "./meaning/semantic-faithfulness.ts";
 import { semanticFragments } from "./meaning/semantic-fragments.ts";
 import { semanticReasoners } from "./meaning/semantic-reasoners.ts";
@@ -19,6 +22,7 @@ import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
 import { stateSpaces } from "./state-spaces/state-spaces.ts";
 import { functionVectorsExperiment } from "./steering/function-vectors.ts";
 import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
+import { supportiveData } from "./supportive/supportive-data.ts";
 import { tart } from "./tart/tart.ts";
 import { dualProcess } from "./weights/dual-process.ts";
 import { modelSoups } from "./weights/model-soups.ts";
@@ -34,6 +38,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   bayesianPrism,
   banditDistillation,
   forgetting,
+  promot,
   uncertainty,
   generalPurposeIcl,
   sequentialFunctions,
@@ -50,7 +55,10 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   semanticFaithfulness,
   semanticFragments,
   stateSpaces,
+  cognitiveMaps,
+  attentionVariants,
   tart,
+  supportiveData,
 ]);
 
 export type {

@@ -16,6 +16,7 @@ import { linearRegression } from "./linear-regression.ts";
 import { logisticRegression } from "./logistic-regression.ts";
 import { randomProjections } from "./projections/random-projections.ts";
 import { wordRoles } from "./roles/word-roles.ts";
+import { ambiguousRooms } from "./rooms/ambiguous-rooms.ts";
 import { slidingWindow } from "./windows/sliding-window.ts";
 
 /** Every task that headscope has. */
@@ -27,6 +28,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   associativeRecall,
   copy,
   bandits,
+  ambiguousRooms,
   hmmMixture,
   wordRoles,
   randomProjections,

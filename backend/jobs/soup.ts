@@ -8,9 +8,9 @@ import { initBackend } from "../runtime/backend.ts";
 import { tf } from "../runtime/tf.ts";
 import type { RunRecord, Store } from "../store/store.ts";
 import { type EvaluatedTask, evaluateTask, evaluationMetrics, mainMetric } from "../training/evaluations.ts";
-import { checkFits, type Origin, readOrigin } from "../training/origin.ts";
+import { checkSame, type Origin, readOrigin } from "../training/origins/origin.ts";
+import { greedySoup, meanParameters, type SoupMethod } from "../training/origins/soup.ts";
 import { stepPlan } from "../training/plan.ts";
-import { greedySoup, meanParameters, type SoupMethod } from "../training/soup.ts";
 import { modelConfigOf, type TrainSpec } from "../training/spec.ts";
 import { Evaluator } from "../training/step.ts";
 import type { SyntheticTask } from "../training/task.ts";
@@ -120,7 +120,7 @@ function checkMembers(members: readonly Member[]): void {
         { remedy: "average runs of one task" },
       );
     const task = tasks.get(spec.task);
-    checkFits(modelConfigOf(spec.model, task.shape(spec.params)), other);
+    checkSame(modelConfigOf(spec.model, task.shape(spec.params)), other);
     if (!isDeepStrictEqual(task.world(spec.params, seed), task.world(spec.params, other.run.seed)))
       throw new HeadscopeError(
         "usage",

@@ -14,6 +14,11 @@ export function outputWidth(config: ModelConfig): number {
   return config.d_vocab_out ?? config.d_vocab;
 }
 
+/** Most positions of a row: those of its context, and the vectors of a soft prompt before them. */
+export function mostPositions({ n_ctx, soft_prompt = 0 }: Pick<ModelConfig, "n_ctx" | "soft_prompt">): number {
+  return n_ctx + soft_prompt;
+}
+
 /** Keys that a query of a layer reaches, its own included; undefined where it reaches all before it. */
 export function localWindow(config: ModelConfig, layer: number): number | undefined {
   const type = config.attn_types?.[layer] ?? (config.window_size === undefined ? "global" : "local");
@@ -26,8 +31,41 @@ export function mixerOf({ mixer }: Pick<ModelConfig, "mixer">, layer: number): M
 }
 
 /** Numbers of a head's key or query in a layer. */
-export function keyWidth(config: Pick<ModelConfig, "mixer" | "d_head" | "state">, layer: number): number {
-  return mixerOf(config, layer) === "attention" ? config.d_head : (config.state ?? config.d_head);
+export function keyWidth(config: Pick<ModelConfig, "mixer" | "d_head" | "state" | "key_width">, layer: number): number {
+  const { d_head, state = d_head, key_width = d_head } = config;
+  return mixerOf(config, layer) === "attention" ? key_width : state;
+}
+
+/** Heads of a layer, and numbers of each. */
+export interface HeadShape {
+  /** Query heads. */
+  readonly queries: number;
+  /** Heads of keys: query head h reads the key of head floor(h · keys / queries). */
+  readonly keys: number;
+  /** Heads of values, read alike. */
+  readonly values: number;
+  /** Numbers of a query and a key. */
+  readonly keyWidth: number;
+  /** Numbers of a value and of a head's output. */
+  readonly valueWidth: number;
+}
+
+/** The heads of a model's attention; with a layer, of its attention or its recurrence. */
+export function headShape(config: ModelConfig, layer?: number): HeadShape {
+  const { n_heads, n_key_value_heads, d_head, key_width = d_head, value_width = d_head } = config;
+  const { key_heads = n_key_value_heads, value_heads = n_key_value_heads } = config;
+  return {
+    ...{ queries: n_heads, keys: key_heads, values: value_heads, valueWidth: value_width },
+    keyWidth: layer === undefined ? key_width : keyWidth(config, layer),
+  };
+}
+
+/** Fields of a config by which keys and values differ in number or width. */
+export const HEAD_FIELDS = ["key_heads", "value_heads", "key_width", "value_width"] as const;
+
+/** Tells whether keys and values differ in number or width, or are of other widths than d_head. */
+export function hasUnequalHeads(config: Partial<Pick<ModelConfig, (typeof HEAD_FIELDS)[number]>>): boolean {
+  return HEAD_FIELDS.some((field) => config[field] !== undefined);
 }
 
 /** The config of a model, or a config itself. @throws HeadscopeError (usage) for anything else */

@@ -1,5 +1,6 @@
+import { counted } from "../common/text.ts";
 import { MIXERS } from "../common/words.ts";
-import { type ModelConfig, mixerOf } from "./config.ts";
+import { hasUnequalHeads, headShape, type ModelConfig, mixerOf } from "./config.ts";
 import { kernelOf } from "./transformer/kernels/index.ts";
 import { recurrenceNamed } from "./transformer/mixers/index.ts";
 
@@ -18,6 +19,7 @@ export type BiasGroup = keyof typeof BIASES;
 export function featuresOf(config: ModelConfig, biases: readonly BiasGroup[]): string[] {
   return [
     ...positions(config),
+    ...(config.soft_prompt ? [`soft prompt of ${counted(config.soft_prompt, "vector")}`] : []),
     ...recurrences(config),
     ...attention(config),
     ...(config.normalization_type === null
@@ -28,10 +30,15 @@ export function featuresOf(config: ModelConfig, biases: readonly BiasGroup[]): s
     ...(config.parallel_attn_mlp ? ["attention and MLP in parallel"] : []),
     ...(config.attn_only ? ["no MLP"] : [`${config.gated_mlp ? "gated " : ""}MLP with ${config.act_fn}`]),
     ...biasWords(config, biases),
+    ...(config.bottleneck ? [bottleneckWords(config.bottleneck)] : []),
     ...(config.embed_scale ? [`embedding times ${rounded(config.embed_scale)}`] : []),
     ...(config.output_logits_soft_cap ? [`logits capped at ${config.output_logits_soft_cap}`] : []),
     config.tie_word_embeddings ? "tied embeddings" : "untied embeddings",
   ];
+}
+
+function bottleneckWords({ codes, heads }: NonNullable<ModelConfig["bottleneck"]>): string {
+  return `bottleneck of ${codes} codes${heads > 1 ? ` for each of ${heads} heads` : ""}`;
 }
 
 function biasWords(config: ModelConfig, biases: readonly BiasGroup[]): string[] {
@@ -72,7 +79,10 @@ function attention(config: ModelConfig): string[] {
   const windowed = window_size !== undefined && local > 0;
   return [
     ...(config.attention ? [kernelOf(config).title] : []),
-    ...(n_key_value_heads < n_heads ? [`${n_key_value_heads} KV heads for ${n_heads} query heads`] : []),
+    ...(n_key_value_heads < n_heads && !hasUnequalHeads(config)
+      ? [`${n_key_value_heads} KV heads for ${n_heads} query heads`]
+      : []),
+    ...unequalHeads(config),
     ...(windowed
       ? [
           `window of ${window_size.toLocaleString("en-US")} tokens${local < n_layers ? ` in ${local} of ${n_layers} layers` : ""}`,
@@ -80,10 +90,16 @@ function attention(config: ModelConfig): string[] {
       : []),
     ...(qk_norm ? [qk_norm === "head" ? "query and key norm by head" : "query and key norm over all heads"] : []),
     ...(attn_scores_soft_cap ? [`attention scores capped at ${attn_scores_soft_cap}`] : []),
-    ...(Math.abs(config.attn_scale * Math.sqrt(config.d_head) - 1) > 1e-6
+    ...(Math.abs(config.attn_scale * Math.sqrt(headShape(config).keyWidth) - 1) > 1e-6
       ? [`attention scaled by ${rounded(config.attn_scale)}`]
       : []),
   ];
+}
+
+function unequalHeads(config: ModelConfig): string[] {
+  if (!hasUnequalHeads(config)) return [];
+  const { queries, keys, values, keyWidth, valueWidth } = headShape(config);
+  return [`${keys} key heads of ${keyWidth} and ${values} value heads of ${valueWidth} for ${queries} query heads`];
 }
 
 function rounded(value: number): string {

@@ -1,5 +1,5 @@
 import { tf } from "../runtime/tf.ts";
-import type { ModelConfig } from "./config.ts";
+import { type ModelConfig, mostPositions } from "./config.ts";
 import type { Affine } from "./forward/types.ts";
 import { NO_STOPS, type Stops } from "./stops.ts";
 import type { Tokenizer } from "./tokenizers/tokenizer.ts";
@@ -95,7 +95,7 @@ export class Model {
     const held = this.#rotary.get(kind);
     if (held && held.cos.shape[0]! >= length) return held;
     tf.dispose(held ? [held.cos, held.sin] : []);
-    const positions = Math.min(config.n_ctx, TABLE * 2 ** Math.max(0, Math.ceil(Math.log2(length / TABLE))));
+    const positions = Math.min(mostPositions(config), TABLE * 2 ** Math.max(0, Math.ceil(Math.log2(length / TABLE))));
     const tables = rotaryTables(config, positions, kind);
     this.#rotary.set(kind, tables);
     return tables;
@@ -103,12 +103,14 @@ export class Model {
 
   /** Those of all positions of the context. */
   get rotary(): RotaryTables | undefined {
-    return this.rotaryUpTo(this.config.n_ctx);
+    return this.rotaryUpTo(mostPositions(this.config));
   }
 
   /** The same for all positions of any config; the caller disposes them. */
   static rotaryOf(config: ModelConfig, local = false): RotaryTables | undefined {
-    return config.positional_embedding_type === "rotary" ? rotaryTables(config, config.n_ctx, local) : undefined;
+    return config.positional_embedding_type === "rotary"
+      ? rotaryTables(config, mostPositions(config), local)
+      : undefined;
   }
 
   dispose(): void {

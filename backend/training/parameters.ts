@@ -8,6 +8,15 @@ export const modelParameters = z.object({
   n_heads: z.int().min(1).max(64).default(4).describe("attention heads of a layer"),
   d_model: z.int().min(1).max(4096).default(64).describe("width of the residual stream"),
   d_head: z.int().min(1).optional().describe("width of a head (default: d_model / n_heads)"),
+  key_heads: z.int().min(1).max(64).optional().describe("heads of keys, a divisor of n_heads (default: n_heads)"),
+  value_heads: z.int().min(1).max(64).optional().describe("heads of values, a divisor of n_heads (default: n_heads)"),
+  key_width: z.int().min(1).max(4096).optional().describe("numbers of a query and a key (default: d_head)"),
+  value_width: z
+    .int()
+    .min(1)
+    .max(4096)
+    .optional()
+    .describe("numbers of a value and of a head's output (default: d_head)"),
   d_mlp: z.int().min(1).optional().describe("width of an MLP's hidden layer (default: 4 d_model)"),
   attention: z.enum(ATTENTION_KERNELS).optional().describe("rule by which queries weigh keys (default: softmax)"),
   attention_power: z
@@ -45,6 +54,26 @@ export const modelParameters = z.object({
     .array(z.int().min(1))
     .default([])
     .describe("widths of ReLU layers between the last residual and the output"),
+  codes: z
+    .int()
+    .min(2)
+    .max(4096)
+    .optional()
+    .describe("discrete bottleneck before the readout: codes of a head (default: no bottleneck)"),
+  code_heads: z
+    .int()
+    .min(1)
+    .max(64)
+    .optional()
+    .describe("bottleneck: parts of the stream that have codes of their own (default: 1)"),
+  soft_prompt: z
+    .int()
+    .min(0)
+    .max(1024)
+    .optional()
+    .describe(
+      "learned vectors before the sequence; 0 takes away those of a run that training begins from (default: none)",
+    ),
   init_range: z
     .number()
     .positive()

@@ -1,8 +1,9 @@
 import { totalmem } from "node:os";
 import { z } from "zod";
-import { attentionFault, mixerFault } from "../common/api/model-config.ts";
+import { attentionFault, bottleneckFault, headFault, mixerFault } from "../common/api/model-config.ts";
 import { type Flag, flagsOf, parseParameters } from "../common/definitions/parameters.ts";
 import { HeadscopeError } from "../common/errors.ts";
+import { counted } from "../common/text.ts";
 import type { MixerName, TrainPart } from "../common/words.ts";
 import type { ModelConfig } from "../models/config.ts";
 import { recurrenceOf } from "../models/transformer/mixers/index.ts";
@@ -10,7 +11,7 @@ import { parameterCount, parameterLayout } from "../models/weights/trainable.ts"
 import { checkChanges } from "./changes/check.ts";
 import { changeParameters } from "./changes/parameters.ts";
 import { optimiserVectors } from "./optimiser.ts";
-import { checkFits, readOrigin } from "./origin.ts";
+import { checkFits, readOrigin } from "./origins/origin.ts";
 import { type ModelParams, modelParameters, type TrainingParams, trainingParameters } from "./parameters.ts";
 import { outputWidth, type SyntheticTask, type TaskShape } from "./task.ts";
 
@@ -82,6 +83,12 @@ export function makeSpec(
       { remedy: "leave the probes out", field: "probes" },
     );
   const config = modelConfigOf(spec.model, shape);
+  if (probes.length > 0 && config.soft_prompt !== undefined)
+    throw new HeadscopeError(
+      "usage",
+      `probe ${probes[0]} counts positions from the first token on, and a soft prompt of ${counted(config.soft_prompt, "vector")} stands before it`,
+      { remedy: 'leave the probes out (--probes "")', field: ["probes", "soft_prompt"] },
+    );
   const recurrent = config.mixer?.findIndex((name) => name !== "attention") ?? -1;
   if (probes.length > 0 && recurrent >= 0)
     throw new HeadscopeError(
@@ -108,15 +115,21 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
     });
   }
   const d_head = model.d_head ?? d_model / n_heads;
-  if (model.positional_embedding_type === "rotary" && d_head % 2 === 1) {
-    throw new HeadscopeError("usage", `rotary positions need an even d_head, and it is ${d_head}`, {
-      remedy: "change d_model, n_heads or d_head",
-      field: "d_head",
-    });
+  if (model.positional_embedding_type === "rotary" && (model.key_width ?? d_head) % 2 === 1) {
+    throw new HeadscopeError(
+      "usage",
+      `rotary positions need keys of an even width, and it is ${model.key_width ?? d_head}`,
+      {
+        remedy: model.key_width === undefined ? "change d_model, n_heads or d_head" : "change key_width",
+        field: model.key_width === undefined ? "d_head" : "key_width",
+      },
+    );
   }
   const mixer = mixersOf(model);
-  const fault = attentionFault(model) ?? mixerFault({ ...model, mixer });
+  const heads = headFields(model, d_head);
+  const fault = attentionFault(model) ?? mixerFault({ ...model, mixer }) ?? headFault({ ...model, ...heads, mixer });
   if (fault) throw new HeadscopeError("usage", fault.constraint, { remedy: fault.remedy, field: [...fault.fields] });
+  const bottleneck = bottleneckOf(model, shape);
   const { attention = "softmax", attention_power } = model;
   const { input, output, positions } = shape;
   const outputs = outputWidth(output);
@@ -127,16 +140,30 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
     act_fn: model.act_fn, gated_mlp: false, attn_only: model.attn_only,
     normalization_type: model.normalization_type === "none" ? null : model.normalization_type, eps: 1e-5,
     final_norm: model.normalization_type !== "none",
-    positional_embedding_type: model.positional_embedding_type, rotary_base: 10000, rotary_dim: d_head,
-    tie_word_embeddings: false, attn_scale: 1 / Math.sqrt(d_head),
+    positional_embedding_type: model.positional_embedding_type, rotary_base: 10000, rotary_dim: heads.key_width ?? d_head,
+    tie_word_embeddings: false, attn_scale: 1 / Math.sqrt(heads.key_width ?? d_head),
+    ...heads,
     ...(attention === "softmax" ? {} : { attention }),
     ...(attention_power === undefined ? {} : { attention_power }),
     ...(mixer === undefined ? {} : { mixer }),
     ...(model.state === undefined ? {} : { state: model.state }),
     ...(input.kind === "vectors" ? { d_input: input.width } : {}),
     ...(outputs === vocabulary ? {} : { d_vocab_out: outputs }),
+    ...(bottleneck === undefined ? {} : { bottleneck }),
     ...(model.readout_hidden.length > 0 ? { readout_hidden: model.readout_hidden } : {}),
+    ...(model.soft_prompt ? { soft_prompt: model.soft_prompt } : {}),
   }; // biome-ignore format: a table
+}
+
+/** Numbers and widths of keys and values that are not those of the queries: the config of equal ones is that of any transformer. */
+function headFields({ n_heads, key_heads, value_heads, key_width, value_width }: ModelParams, d_head: number) {
+  const other = (value: number | undefined, usual: number): value is number => value !== undefined && value !== usual;
+  return {
+    ...(other(key_heads, n_heads) ? { key_heads } : {}),
+    ...(other(value_heads, n_heads) ? { value_heads } : {}),
+    ...(other(key_width, d_head) ? { key_width } : {}),
+    ...(other(value_width, d_head) ? { value_width } : {}),
+  };
 }
 
 /** The mixers of all layers; none where each has attention, so that the config is that of any transformer. */
@@ -146,15 +173,47 @@ function mixersOf({ mixer, n_layers }: ModelParams): MixerName[] | undefined {
   return all.length === n_layers && all.every((name) => name === "attention") ? undefined : all;
 }
 
+/** The bottleneck that a model's parameters ask for. @throws HeadscopeError (usage) where it does not go with the rest */
+function bottleneckOf(
+  { codes, code_heads, d_model, soft_prompt }: ModelParams,
+  { input }: TaskShape,
+): ModelConfig["bottleneck"] {
+  if (codes === undefined) {
+    if (code_heads === undefined) return undefined;
+    throw new HeadscopeError("usage", "code_heads are of a bottleneck, and there are no codes", {
+      remedy: "leave code_heads out, or give codes",
+      field: ["code_heads", "codes"],
+    });
+  }
+  const bottleneck = { codes, heads: code_heads ?? 1 };
+  const fault = bottleneckFault({
+    bottleneck,
+    d_model,
+    soft_prompt,
+    d_input: input.kind === "vectors" ? input.width : undefined,
+  });
+  if (!fault) return bottleneck;
+  const names = {
+    bottleneck: ["code_heads"],
+    d_model: ["d_model"],
+    d_input: ["codes"],
+    soft_prompt: ["codes", "soft_prompt"],
+  } as const;
+  const field = fault.fields.includes("d_input") ? names.d_input : fault.fields.flatMap((name) => [...names[name]]);
+  throw new HeadscopeError("usage", fault.constraint, { remedy: fault.remedy, field: [...field] });
+}
+
 /** Bytes that a step holds at least: the state twice, gradients, and what the backward pass needs of every layer. */
 function stepBytes(config: ModelConfig, shape: TaskShape, training: TrainingParams, seeds: number): number {
   const parameters = parameterCount(parameterLayout(config));
   const rows = Math.max(training.batch * seeds, training.evaluation_rows);
-  const tokens = rows * shape.positions;
+  const positions = (config.soft_prompt ?? 0) + shape.positions;
+  const tokens = rows * positions;
   const mlp = config.attn_only ? 0 : 2 * config.d_mlp;
-  const layer = tokens * (8 * config.d_model + mlp) + 3 * tokens * shape.positions * config.n_heads;
-  const scored = shape.scored === "last" ? rows : tokens;
-  const end = 3 * scored * (config.d_vocab_out ?? config.d_vocab);
+  const layer = tokens * (8 * config.d_model + mlp) + 3 * tokens * positions * config.n_heads;
+  const scored = shape.scored === "last" ? rows : rows * shape.positions;
+  const { codes, heads } = config.bottleneck ?? { codes: 0, heads: 0 };
+  const end = 3 * scored * (config.d_vocab_out ?? config.d_vocab) + 2 * scored * codes * heads;
   const state = (3 + 2 * optimiserVectors(training)) * parameters * seeds;
   return 4 * (state + config.n_layers * layer + end);
 }

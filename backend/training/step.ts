@@ -3,11 +3,12 @@ import { gradient, type TrainedModel } from "../kernels/gradient.ts";
 import { hasKernels } from "../kernels/kernels.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { GradientPath } from "../models/sources/run-checkpoint.ts";
+import { codeLosses } from "../models/transformer/bottleneck.ts";
 import { trainingForward } from "../models/transformer/training-forward.ts";
 import { type ParameterPlace, parameterCount, weightsOver } from "../models/weights/trainable.ts";
 import { type Captured, capture, functions, type TensorFunction } from "../runtime/capture.ts";
 import { tf } from "../runtime/tf.ts";
-import { kernelModel } from "./narrow.ts";
+import { kernelModel } from "./gradients/narrow.ts";
 import { clipNorm, optimiserVectors, type StepScalars, update } from "./optimiser.ts";
 import type { TrainingParams } from "./parameters.ts";
 import type { Batch, TaskShape } from "./task.ts";
@@ -18,7 +19,7 @@ export interface StepPlan {
   places: readonly ParameterPlace[];
   shape: TaskShape;
   training: TrainingParams;
-  /** Cosines and sines of the positions [positions, rotary_dim], where the model rotates. */
+  /** Cosines and sines of all positions, those of a soft prompt first [positions, rotary_dim], where the model rotates. */
   tables: readonly Tensor[];
 }
 
@@ -30,6 +31,9 @@ const WIDE = 256;
 
 /** Most parameters of a model whose gradients the kernel computes. */
 const NARROW_PARAMETERS = 2 ** 20;
+
+/** Weight of the loss that draws streams to their codes, where nothing is said. */
+const COMMITMENT = 0.25;
 
 /** Most shards of a batch, and fewest rows of one. */
 const SHARDS = { most: 2, rows: 8 };
@@ -217,7 +221,30 @@ function shardSums(
     const parts = Array.from({ length: shards }, (_, i) => run([own, ...batch.map((t) => shard(t, i, shards))]));
     return [0, 1, 2].map((i) => parts.map((part) => part[i]!).reduce((a, b) => tf.add(a, b)));
   });
-  return [0, 1, 2].map((i) => tf.stack(sums.map((sum) => sum[i]!)));
+  return stacked(sums);
+}
+
+/**
+ * Losses of several batches at the same parameters, means by their weights, and the gradients of each.
+ * @param parameters [parameters], which stay the caller's
+ * @returns losses [batches] and gradients [batches, parameters], which the caller disposes
+ */
+export function batchGradients(plan: StepPlan, parameters: Tensor, batches: readonly Batch[]): [Tensor, Tensor] {
+  return tf.tidy((): Tensor[] => {
+    const uploaded = batches.map((batch) => uploadBatch(batch, plan.shape));
+    const model = isNarrow(plan) && hasKernels() ? kernelModel(plan) : undefined;
+    const body = gradientBody(plan);
+    const all = tf.tile(tf.expandDims(parameters), [batches.length, 1]);
+    const [losses, weights, sums] = model
+      ? kernelSums(model, all, uploaded, [...plan.tables])
+      : stacked(uploaded.map((batch) => body(parameters, ...batch, ...plan.tables)));
+    return [tf.div(losses!, weights!), tf.div(sums!, tf.expandDims(weights!, 1))];
+  }) as [Tensor, Tensor];
+}
+
+/** Lists of tensors as one list of their stacks. */
+function stacked(lists: readonly Tensor[][]): Tensor[] {
+  return lists[0]!.map((_, i) => tf.stack(lists.map((list) => list[i]!)));
 }
 
 /** Key of everything that the outputs of a model depend on beside the sizes of its inputs. */
@@ -227,8 +254,8 @@ function planKey({ config, shape }: StepPlan): string {
 
 /** Values that are frozen into a captured update. */
 function updateOptions(training: TrainingParams): unknown[] {
-  const { optimiser, weight_decay, beta1, beta2, adam_epsilon, momentum, clip } = training;
-  return [optimiser, weight_decay, beta1, beta2, adam_epsilon, momentum, clip];
+  const { optimiser, weight_decay, beta1, beta2, adam_epsilon, momentum, clip, commitment } = training;
+  return [optimiser, weight_decay, beta1, beta2, adam_epsilon, momentum, clip, commitment];
 }
 
 function shardsOf(rows: number): number {
@@ -247,11 +274,14 @@ function shard(t: Tensor, i: number, shards: number): Tensor {
  */
 function gradientBody(plan: StepPlan): TensorFunction {
   const { places, shape } = plan;
+  const { commitment = COMMITMENT } = plan.training;
   return (...args) => {
     const [own, read, targets, weights, ...tables] = args as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
     const values = partsOf(own, places);
     const loss = (...shard: Tensor[]) => {
-      const each = lossesOf(shape, outputs(plan, shard, read, tables), targets);
+      const { logits, z, vectors } = outputs(plan, shard, read, tables);
+      const own = lossesOf(shape, logits, targets);
+      const each = z && vectors ? tf.add(own, codeLosses(z, vectors, commitment)) : own;
       return tf.sum(tf.mul(each, weights)) as never;
     };
     const { value, grads } = tf.valueAndGrads(loss)(values);
@@ -288,15 +318,20 @@ function partsOf(own: Tensor, places: readonly ParameterPlace[]): Tensor[] {
 }
 
 /**
- * Outputs of a model [rows * scored, outputs].
+ * The forward of a plan's model.
  * @param values tensors of the layout's places, in order
  */
-function outputs(plan: StepPlan, values: readonly Tensor[], read: Tensor, tables: readonly Tensor[]): Tensor {
+function outputs(
+  plan: StepPlan,
+  values: readonly Tensor[],
+  read: Tensor,
+  tables: readonly Tensor[],
+): ReturnType<typeof trainingForward> {
   const { config, places, shape } = plan;
   const rows = read.shape[0]! / shape.positions;
   const at = new Map(places.map((place, i) => [place, values[i]!]));
   const weights = weightsOver(config, places, (place) => at.get(place)!);
-  const [cos, sin] = tables.map((t) => tf.tile(tf.reshape(t, [shape.positions, 1, config.rotary_dim]), [rows, 1, 1]));
+  const [cos, sin] = tables.map((t) => tf.tile(tf.reshape(t, [-1, 1, config.rotary_dim]), [rows, 1, 1]));
   const rotation = cos && sin ? { cos, sin } : undefined;
   return trainingForward(config, weights, { read, rows, positions: shape.positions, rotation, scored: shape.scored });
 }
@@ -318,6 +353,35 @@ function gaussianLosses(out: Tensor, targets: Tensor): Tensor {
   const [means, logs] = tf.split(out, 2, -1) as [Tensor, Tensor];
   const surprise = tf.mul(tf.square(tf.sub(targets, means)), tf.exp(tf.neg(logs)));
   return tf.mul(tf.mean(tf.add(tf.add(logs, surprise), Math.log(2 * Math.PI)), -1), 0.5);
+}
+
+/** The streams of a batch that a bottleneck codes, and what they became. */
+export interface CodedBatch {
+  /** [rows * scored, d_model] */
+  readonly z: Float32Array;
+  /** Rows of the codes [rows * scored * heads]. */
+  readonly chosen: Int32Array;
+}
+
+/** Codes a batch by a model with a bottleneck. @param parameters [parameters], which stay the caller's */
+export function codeBatch(plan: StepPlan, parameters: Tensor, batch: Batch): CodedBatch {
+  const uploaded = uploadBatch(batch, plan.shape);
+  const inputs = [parameters, uploaded[0], ...plan.tables];
+  const body: TensorFunction = (...args) => {
+    const [own, read, ...tables] = args as [Tensor, Tensor, ...Tensor[]];
+    const { z, chosen } = outputs(plan, partsOf(own, plan.places), read, tables);
+    return [z!, chosen!];
+  };
+  const fn = functions.get(
+    `codes|${planKey(plan)}|${batch.rows}`,
+    body,
+    () => inputs,
+    () => ({ name: "codes", xla: true }),
+  );
+  const coded = fn.run(inputs);
+  const [z, chosen] = coded.map((t) => t.dataSync()) as [Float32Array, Int32Array];
+  tf.dispose([...uploaded, ...coded]);
+  return { z, chosen };
 }
 
 /** Loss and, for classes, accuracy of models on batches of one size. */
@@ -350,7 +414,7 @@ export class Evaluator {
     return (...args) => {
       const [own, read, targets, weights, ...tables] = args as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
       const values = partsOf(own, places);
-      const out = outputs(this.#plan, values, read, tables);
+      const { logits: out } = outputs(this.#plan, values, read, tables);
       const mean = (each: Tensor): Tensor => tf.div(tf.sum(tf.mul(each, weights)), tf.sum(weights));
       const loss = mean(lossesOf(shape, out, targets));
       if (shape.output.kind !== "classes") return [loss];

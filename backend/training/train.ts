@@ -1,16 +1,18 @@
 import { HeadscopeError } from "../common/errors.ts";
 import { Random } from "../common/random.ts";
 import type { Model } from "../models/model.ts";
-import { type GradientPath, modelOfParameters } from "../models/sources/run-checkpoint.ts";
-import { initialParameters } from "../models/weights/trainable.ts";
+import { type GradientPath, modelOfParameters, type RunCheckpoint } from "../models/sources/run-checkpoint.ts";
+import { initialParameters, parameterLayout, withTensorsOf } from "../models/weights/trainable.ts";
+import { tf } from "../runtime/tf.ts";
 import { pause } from "../runtime/turn.ts";
 import { WeightChanges } from "./changes/changes.ts";
+import { restartCodes, restartsBefore } from "./changes/codes.ts";
 import { evaluateTask } from "./evaluations.ts";
 import { optimiserVectors, stepScalars } from "./optimiser.ts";
 import type { TrainingParams } from "./parameters.ts";
 import { stepPlan } from "./plan.ts";
 import type { TrainSpec } from "./spec.ts";
-import { Evaluator, type SeedState, type StepPlan, Stepper } from "./step.ts";
+import { codeBatch, Evaluator, type SeedState, type StepPlan, Stepper } from "./step.ts";
 import type { Batch, SyntheticTask } from "./task.ts";
 import { type SeedMeasurement, TransitionWatch } from "./transition.ts";
 
@@ -37,8 +39,8 @@ export interface TrainState {
 export interface TrainStart {
   /** By seed, where to go on. */
   readonly resume?: readonly TrainState[] | undefined;
-  /** Weights for every seed to begin with, such as another run's [parameters]. */
-  readonly parameters?: Float32Array | undefined;
+  /** A checkpoint of another run, whose weights every seed begins with; what it has not is fresh. */
+  readonly origin?: Pick<RunCheckpoint, "config" | "parameters"> | undefined;
 }
 
 /** Calls by which a training run tells and asks. */
@@ -66,13 +68,13 @@ export async function train(
   spec: TrainSpec,
   seeds: readonly number[],
   callbacks: TrainCallbacks,
-  { resume, parameters }: TrainStart = {},
+  { resume, origin }: TrainStart = {},
 ): Promise<{ step: number; status: "done" | "cancelled" }> {
   const { training } = spec;
   const { plan, dispose } = stepPlan(task, spec);
   const { config, places } = plan;
   const worlds = seeds.map((seed) => task.world(spec.params, seed));
-  const states = resume?.map((r) => r.state) ?? seeds.map((seed) => freshState(plan, seed, parameters));
+  const states = resume?.map((r) => r.state) ?? seeds.map((seed) => freshState(plan, seed, origin));
   const [first] = resume ?? [];
   const changes = new WeightChanges(
     { config, places, training },
@@ -153,6 +155,8 @@ export async function train(
       const batches = seeds.map(
         (seed, s): Batch => task.sample(worlds[s], params, new Random(seed, step), training.batch),
       );
+      if (restartsBefore({ config, places, training }, step))
+        stepper.change((state, s) => restartedCodes(plan, state, batches[s]!, { seed: seeds[s]!, step }));
       const { losses } = stepper.step(stepScalars(training, step), batches);
       checkFinite(losses, step, seeds, lastSaved);
       if (changes.prunesAfter(step)) {
@@ -185,8 +189,19 @@ export function spacedSteps(steps: number, count: number, spacing: TrainingParam
   return [...schedule].sort((a, b) => a - b);
 }
 
-function freshState({ places, training }: StepPlan, seed: number, origin?: Float32Array): SeedState {
-  const parameters = origin ?? initialParameters(places, seed);
+/** A seed's state as the restart of its unused codes before a step leaves it. */
+function restartedCodes(plan: StepPlan, state: SeedState, batch: Batch, at: { seed: number; step: number }): SeedState {
+  const parameters = tf.tensor1d(state[0]!);
+  const coded = codeBatch(plan, parameters, batch);
+  parameters.dispose();
+  return restartCodes(state, plan, { ...coded, weights: batch.weights }, at);
+}
+
+function freshState({ places, training }: StepPlan, seed: number, origin: TrainStart["origin"]): SeedState {
+  const fresh = initialParameters(places, seed);
+  const parameters = origin
+    ? withTensorsOf(places, fresh, { places: parameterLayout(origin.config), values: origin.parameters })
+    : fresh;
   return [parameters, ...Array.from({ length: optimiserVectors(training) }, () => new Float32Array(parameters.length))];
 }
 

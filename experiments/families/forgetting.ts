@@ -1,42 +1,19 @@
 import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
-import { MixturePosterior } from "../../synthetic-tasks/families/posterior.ts";
-import { type ClaimResult, type ClaimStatement, type Experiment, lastCheckpoint, type MeasurementPlan, seedList, type TrainedRun } from "../base.ts"; // biome-ignore format: one line
+import { type ClaimResult, type ClaimStatement, type Experiment, lastCheckpoint, type MeasurementPlan, type TrainedRun } from "../base.ts"; // biome-ignore format: one line
 import { mean, meanCaption } from "../curves.ts";
 import { trainingStage } from "../progress.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
 import { afterFirst, comparePredictions, comparisonValues, errorLines, evaluationPrompts, powerOf, worldOf } from "./compare.ts"; // biome-ignore format: one line
+import { bestPredictors, DISCRETE, FORGOTTEN, FULL, firstPlan, MEASURING, RIDGE, TASK, tuningParameters, tuningPlan } from "./fixed-weights.ts"; // biome-ignore format: one line
 
-const TASK = "discrete-weights";
 const KOTHA = "Kotha et al. 2024, Understanding Catastrophic Forgetting in Language Models via Implicit Inference";
 
-/** Least rise of the error on fresh weights, over the mean of y², that counts as forgetting. */
-const FORGOTTEN = 0.1;
 /** Least share of that rise that the scaling of labels takes back. */
 const RECOVERED = 0.25;
-/** Work of comparing one model, in optimiser steps of one layer. */
-const MEASURING = 60;
 
-const RIDGE = "ridge regression";
-const DISCRETE = "posterior mean over the fixed weights (dMMSE)";
-
-const parameters = z.object({
-  seeds: seedList.default([0, 1, 2, 3]).describe("seeds of the first training, each with fixed weights of its own"),
-  steps: z.int().min(100).default(2000).describe("optimiser steps of the first training, on both kinds of prompts"),
-  tuning_steps: z.int().min(20).default(400).describe("optimiser steps of the fine-tuning, on fixed weights alone"),
-  dimension: z.int().min(1).default(4).describe("numbers of an x"),
-  tasks: z.int().min(1).default(8).describe("fixed weights"),
-  share: z.number().gt(0).lt(1).default(0.5).describe("share of the prompts of fixed weights in the first training"),
-  examples: z.int().min(4).default(12).describe("pairs of a sequence; the last y is only predicted"),
-  sigma: z.number().positive().default(0.5).describe("standard deviation of the noise of y"),
+const parameters = tuningParameters.extend({
   scales: z.array(z.number().positive()).min(1).default([1.5, 2]).describe("factors of the labels in conjugate prompting"),
-  n_layers: z.int().min(1).default(3).describe("layers"),
-  n_heads: z.int().min(1).default(2).describe("attention heads of a layer"),
-  d_model: z.int().min(2).default(32).describe("width of the residual stream"),
-  batch: z.int().min(1).default(32).describe("sequences of a step"),
-  learning_rate: z.number().positive().default(4e-3).describe("largest learning rate of the first training"),
-  tuning_rate: z.number().positive().default(1e-3).describe("learning rate of the fine-tuning"),
-  rows: z.int().min(32).default(512).describe("prompts on which models and predictors are compared"),
 }); // biome-ignore format: a table
 type Params = z.output<typeof parameters>;
 
@@ -150,28 +127,6 @@ export function judge(seeds: readonly ForgettingSeed[]): ClaimResult[] {
   ];
 }
 
-function firstPlan(params: Params) {
-  const { dimension, tasks, share, examples, sigma, n_layers, n_heads, d_model, steps, batch, learning_rate } = params;
-  const training = { steps, batch, learning_rate, optimiser: "adam", schedule: "cosine", warmup: 100, clip: 1, points: 10, checkpoints: 2 };
-  return {
-    task: TASK,
-    params: { dimension, tasks, share, examples, sigma, n_layers, n_heads, d_model, attn_only: false, ...training },
-    label: "first training",
-  };
-} // biome-ignore format: one line
-
-/** @param from the checkpoint to begin with; absent only where the plan is checked */
-function tuningPlan(params: Params, seed: number, from?: string) {
-  const { tuning_steps: steps, tuning_rate: learning_rate } = params;
-  const { task, params: first } = firstPlan(params);
-  const training = { steps, learning_rate, schedule: "constant", warmup: 0, points: 2 };
-  return {
-    task,
-    params: { ...first, share: 1, ...training, ...(from === undefined ? {} : { from }) },
-    label: `fine-tuning of seed ${seed}`,
-  };
-}
-
 const measuredLabel = (seed: number): string => `predictors beside seed ${seed}`;
 
 /** Compares a run's model with the predictors, on prompts that are the same before and after the fine-tuning. */
@@ -185,11 +140,7 @@ function fitPlan(run: TrainedRun, { rows, scales }: Params): MeasurementPlan<typ
     values: forgettingValues,
     async measure(model) {
       const world = worldOf(TASK, run);
-      const { discrete, continuous } = world.mixtures;
-      const predictors = {
-        [RIDGE]: () => new MixturePosterior(continuous!),
-        [DISCRETE]: () => new MixturePosterior(discrete!),
-      };
+      const predictors = bestPredictors(run);
       const power = powerOf(world, "in-context");
       const [fixed, fresh] = ["discrete", "continuous"].map((split, i) => evaluationPrompts(world, split, rows, i));
       const scaled: number[][] = [];
@@ -236,10 +187,7 @@ export const forgetting: Experiment<typeof parameters> = {
   parameters,
   presets: {
     quick: {},
-    full: {
-      ...{ steps: 20_000, tuning_steps: 2000, dimension: 10, tasks: 64, examples: 40, n_layers: 8, n_heads: 4, d_model: 128 },
-      ...{ learning_rate: 1e-3, tuning_rate: 3e-4, rows: 1024 },
-    },
+    full: FULL,
   },
   claims,
   stages: (params) => [

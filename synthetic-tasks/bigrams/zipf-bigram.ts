@@ -27,6 +27,7 @@ const parameters = z.object({
     .default(3)
     .describe("words, the most frequent ones, behind which the word before them stands again"),
   sequences: z.int().min(0).max(65_536).default(0).describe("different training sequences; 0 for no limit"),
+  chosen: z.array(z.int().min(0)).default([]).describe("numbers, from 0, of those of the different sequences that training draws from; none for all"),
   marker: z.int().min(-1).max(4095).default(-1).describe("place of a fixed token in every sequence, from 0; -1 for no such token"),
 }); // biome-ignore format: a table
 type Params = z.output<typeof parameters>;
@@ -128,7 +129,15 @@ export const zipfBigram = task({
     "Guo et al. 2024, Active-Dormant Attention Heads (bigram-backcopy); Gu et al. 2025, When Attention Sink Emerges in Language Models",
   parameters,
   shape: tokenShape,
-  check({ context, vocabulary, triggers, marker }) {
+  check({ context, vocabulary, triggers, marker, sequences, chosen }) {
+    const absent = chosen.find((number) => number >= sequences);
+    if (absent !== undefined)
+      throw impossible(
+        "zipf-bigram",
+        ["chosen", "sequences"],
+        `chosen ${absent} is not among ${sequences === 0 ? "sequences that are not limited" : `the ${sequences} sequences`}`,
+        sequences === 0 ? "give the number of sequences that there are" : `give numbers up to ${sequences - 1}`,
+      );
     if (triggers > vocabulary - 3)
       throw impossible(
         "zipf-bigram",
@@ -151,8 +160,10 @@ export const zipfBigram = task({
   },
   sample({ chain, pool }, params, random, rows) {
     if (!pool) return batch(chain, params, { random, rows });
-    const { context } = params;
-    const drawn = Array.from({ length: rows }, () => random.integer(0, pool.rows));
+    const { context, chosen } = params;
+    const drawn = Array.from({ length: rows }, () =>
+      chosen.length === 0 ? random.integer(0, pool.rows) : chosen[random.integer(0, chosen.length)]!,
+    );
     const row = <T extends Int32Array | Float32Array>(all: T, out: T): T => {
       drawn.forEach((from, r) => {
         out.set(all.subarray(from * context, (from + 1) * context), r * context);

@@ -3,6 +3,7 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { ANYTHING, checkOptions, FUNCTION, listOf, type Rules, whole, YES_OR_NO } from "../../common/options.ts";
 import { notFinite } from "../../hooks/finite.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
+import { headShape } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer, hookNames } from "../../models/transformer/hook-points.ts";
 import { tf } from "../../runtime/tf.ts";
@@ -210,13 +211,14 @@ function layerParts(
   direction: Direction,
   written: Written,
 ): { heads: number[]; mlp: number; attnBias: number } {
-  const { n_heads, d_head, attn_only } = model.config;
+  const { n_heads, attn_only } = model.config;
+  const { valueWidth } = headShape(model.config, layer);
   const { o, oBias } = model.weights.blocks[layer]!;
   const own = beforePost(model, direction, written, { layer, post: 1 });
   const z = written.at(blockHook(layer, "attn.hook_z"));
-  const perValue = throughMatrix(own.direction, o); // [heads * d_head]
+  const perValue = throughMatrix(own.direction, o); // [heads * value width]
   const head = (h: number): number => {
-    const [first, last] = [h * d_head, (h + 1) * d_head];
+    const [first, last] = [h * valueWidth, (h + 1) * valueWidth];
     return dot(z.subarray(first, last), perValue.subarray(first, last));
   };
   return {

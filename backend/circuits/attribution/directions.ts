@@ -2,6 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
+import { requireOpenEnd } from "../../models/transformer/bottleneck.ts";
 import type { NormWeights } from "../../models/weights/block-parts.ts";
 import type { Matrix } from "../../models/weights/matrix.ts";
 import { tf } from "../../runtime/tf.ts";
@@ -26,6 +27,7 @@ export function logitDirection(
   { config, weights }: Model,
   { answer, wrong }: Answers,
 ): { direction: Direction; bias: number } {
+  requireOpenEnd(config, "an attribution");
   if ((config.readout_hidden?.length ?? 0) > 0)
     throw new HeadscopeError(
       "unsupported",

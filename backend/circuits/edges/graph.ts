@@ -1,6 +1,7 @@
 import { HeadscopeError } from "../../common/errors.ts";
-import type { ModelConfig } from "../../models/config.ts";
+import type { HEAD_FIELDS, ModelConfig } from "../../models/config.ts";
 import { requireAttention } from "../../models/transformer/mixers/index.ts";
+import { requireEqualHeads } from "../../models/transformer/unequal-heads.ts";
 
 /** The inputs of a head. */
 export const HEAD_INPUTS = ["q", "k", "v"] as const;
@@ -31,7 +32,8 @@ export interface EdgeName {
 }
 
 /** The sizes of a model that its edges depend on. */
-type Shape = Pick<ModelConfig, "n_layers" | "n_heads" | "attn_only" | "parallel_attn_mlp" | "mixer">;
+type Shape = Pick<ModelConfig, "n_layers" | "n_heads" | "attn_only" | "parallel_attn_mlp" | "mixer"> &
+  Partial<Pick<ModelConfig, (typeof HEAD_FIELDS)[number]>>;
 
 /** The parts of the model that an edge comes from. */
 export const SOURCE_KINDS = ["embed", "head", "mlp"] as const satisfies readonly Source["kind"][];
@@ -60,9 +62,10 @@ export class EdgeGraph {
   readonly #sourceNumbers: ReadonlyMap<string, number>;
   readonly #destinationNumbers: ReadonlyMap<string, number>;
 
-  /** @throws HeadscopeError (unsupported) for layers without attention, whose heads have no queries, keys and values of one kind */
+  /** @throws HeadscopeError (unsupported) for layers without attention, whose heads have no queries, keys and values of one kind, and for unequal keys and values */
   constructor(shape: Shape) {
     requireAttention(shape, "a circuit of edges");
+    requireEqualHeads(shape, "a circuit of edges");
     this.#shape = shape;
     const { n_layers, n_heads, attn_only } = shape;
     const layers = Array.from({ length: n_layers }, (_, layer) => layer);

@@ -31,6 +31,7 @@ const INPUT: Rules<GradientInput> = {
   inputs: ANYTHING,
   resid: ANYTHING,
   positions: ANYTHING,
+  softPrompt: ANYTHING,
   keyMask: ANYTHING,
   windows: ANYTHING,
   startLayer: whole(0),

@@ -7,18 +7,18 @@ import { tf } from "../../runtime/tf.ts";
 
 /** The nodes that can be patched: their hook point, and the axis of their heads (patterns: before the positions). */
 export const NODES = {
-  z: { hook: "attn.hook_z", heads: "n_heads", headAxis: 2 },
-  q: { hook: "attn.hook_q", heads: "n_heads", headAxis: 2 },
-  k: { hook: "attn.hook_k", heads: "n_key_value_heads", headAxis: 2 },
-  v: { hook: "attn.hook_v", heads: "n_key_value_heads", headAxis: 2 },
-  pattern: { hook: "attn.hook_pattern", heads: "n_heads", headAxis: 1 },
+  z: { hook: "attn.hook_z", heads: "queries", headAxis: 2 },
+  q: { hook: "attn.hook_q", heads: "queries", headAxis: 2 },
+  k: { hook: "attn.hook_k", heads: "keys", headAxis: 2 },
+  v: { hook: "attn.hook_v", heads: "values", headAxis: 2 },
+  pattern: { hook: "attn.hook_pattern", heads: "queries", headAxis: 1 },
   resid_pre: { hook: "hook_resid_pre" },
   resid_mid: { hook: "hook_resid_mid" },
   resid_post: { hook: "hook_resid_post" },
   attn_out: { hook: "hook_attn_out" },
   mlp_post: { hook: "mlp.hook_post" },
   mlp_out: { hook: "hook_mlp_out" },
-} as const satisfies Record<PatchNode, { hook: string; heads?: "n_heads" | "n_key_value_heads"; headAxis?: number }>;
+} as const satisfies Record<PatchNode, { hook: string; heads?: "queries" | "keys" | "values"; headAxis?: number }>;
 
 /** The axis of a node's heads; undefined where it has none. */
 export function headAxis(node: PatchNode): number | undefined {

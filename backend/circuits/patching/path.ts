@@ -5,6 +5,7 @@ import { checkOptions, oneOf, type Rules, YES_OR_NO } from "../../common/options
 import { PATH_ENDS, PATH_MLPS, type PatchDirection, type PathEnd, type PathMlps } from "../../common/patching.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
+import { requireEqualHeads } from "../../models/transformer/unequal-heads.ts";
 import { loopTurn } from "../../runtime/turn.ts";
 import { evenBatches } from "../batches.ts";
 import { type TokenPair, tokenPairs } from "../pairs.ts";
@@ -107,8 +108,9 @@ const BEHIND_HEADS = ["attn.hook_result", "hook_attn_out"];
 /** Those of KV heads, which have as many copies as there are query heads on a path. */
 const OF_KV_HEADS = ["attn.hook_k", "attn.hook_rot_k", "attn.hook_v"];
 
-/** @throws HeadscopeError (unsupported) for a model under interventions that its paths have no place for */
+/** @throws HeadscopeError (unsupported) for a model under interventions that its paths have no place for, or of unequal keys and values */
 function checkPathChanges({ changes, config }: Model): void {
+  requireEqualHeads(config, "path patching");
   const grouped = config.n_key_value_heads !== config.n_heads;
   const points = [...BEHIND_HEADS, ...(grouped ? OF_KV_HEADS : [])];
   const odd = [...(changes?.keys() ?? [])].find((name) => points.some((point) => name.endsWith(`.${point}`)));

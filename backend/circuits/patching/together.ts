@@ -6,6 +6,7 @@ import { PATCH_NODES, type PatchDirection, type PatchNode } from "../../common/p
 import { replaceWhere } from "../../hooks/intervention-kinds.ts";
 import type { Intervention } from "../../hooks/intervention-schema.ts";
 import { mergeInterventions } from "../../hooks/interventions.ts";
+import { headShape } from "../../models/config.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
@@ -165,8 +166,8 @@ function checkPlace(model: Model, place: PatchedPlace): void {
   checkLayer(model.config, layer);
   checkNode(model, node, head !== undefined);
   if (head === undefined) return;
-  const { heads } = NODES[node] as { heads: "n_heads" | "n_key_value_heads" };
-  const count = model.config[heads];
+  const { heads } = NODES[node] as { heads: "queries" | "keys" | "values" };
+  const count = headShape(model.config, layer)[heads];
   if (!(Number.isInteger(head) && head >= 0 && head < count))
     throw new HeadscopeError("usage", `there is no ${formatPlace(place)}: ${node} has ${count} heads`, {
       remedy: `heads are 0 to ${count - 1}`,

@@ -1,4 +1,5 @@
 import type { Head } from "../../common/heads/head.ts";
+import { headShape } from "../../models/config.ts";
 import { forward } from "../../models/forward/forward.ts";
 import type { Model } from "../../models/model.ts";
 import { tf } from "../../runtime/tf.ts";
@@ -21,15 +22,16 @@ export function copiedLogits(
   { values }: Pick<PairLooks, "values">,
   place: { readonly token: number; readonly position: number },
 ): number[] {
-  const { n_heads, n_key_value_heads: G, d_head, n_layers } = model.config;
+  const { n_layers } = model.config;
+  const { queries, values: G, valueWidth } = headShape(model.config);
   const found: number[] = [];
   for (let first = 0; first < heads.length; first += AT_A_TIME) {
     const part = heads.slice(first, first + AT_A_TIME);
     const resid = tf.tidy(() => {
       const written = part.map(({ layer, head }) => {
-        const kv = Math.floor((head * G) / n_heads);
-        const start = (place.position * G + kv) * d_head;
-        const value = tf.tensor2d(values[layer]!.slice(start, start + d_head), [1, d_head]);
+        const kv = Math.floor((head * G) / queries);
+        const start = (place.position * G + kv) * valueWidth;
+        const value = tf.tensor2d(values[layer]!.slice(start, start + valueWidth), [1, valueWidth]);
         const out = tf.matMul(value, tf.squeeze(headFactors(model, layer, [head]).o, [0]) as never); // [1, d_model]
         const gain = model.weights.blocks[layer]!.ln1Post?.w;
         return gain ? tf.mul(out, gain) : out;

@@ -5,6 +5,7 @@ import { rankTable } from "../../common/heads/table.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../../common/options.ts";
 import { allFinite, notFinite } from "../../hooks/finite.ts";
 import { replaceWhere } from "../../hooks/intervention-kinds.ts";
+import { headShape } from "../../models/config.ts";
 import { forwardInTurns } from "../../models/forward/turns.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
@@ -119,9 +120,10 @@ async function cleanMeans(
   { turn, onLayer }: Work,
   onCase: (done: number) => void,
 ): Promise<{ z: Tensor[]; probabilities: number[] }> {
-  const { n_layers, n_heads, d_head } = model.config;
+  const { n_layers, n_heads } = model.config;
+  const { valueWidth } = headShape(model.config);
   const names = Array.from({ length: n_layers }, (_, layer) => blockHook(layer, "attn.hook_z"));
-  let z = names.map(() => tf.zeros([1, 1, n_heads, d_head]));
+  let z = names.map(() => tf.zeros([1, 1, n_heads, valueWidth]));
   const probabilities: number[] = [];
   for (const { clean, answer } of cases) {
     const run = await forwardInTurns(model, { tokens: [clean], logitsAt: "last" }, { names, onLayer }, turn);

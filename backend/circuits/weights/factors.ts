@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { formatHead, type Head, parseHead } from "../../common/heads/head.ts";
-import { type ModelConfig, outputWidth } from "../../models/config.ts";
+import { headShape, type ModelConfig, outputWidth } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook } from "../../models/transformer/hook-points.ts";
 import { requireAttention } from "../../models/transformer/mixers/index.ts";
@@ -16,7 +16,7 @@ import type { Turn } from "../../runtime/turn.ts";
  * are left out: QK is the bilinear form at distance 0, where the rotations of query and key cancel.
  */
 export type HeadFactors = {
-  /** [heads, d_model, d_head], as are k and v. */
+  /** [heads, d_model, key width], as is k; v and o have the width of values. */
   readonly q: Tensor;
   readonly k: Tensor;
   readonly v: Tensor;
@@ -26,15 +26,15 @@ export type HeadFactors = {
 
 /** The factors of some heads of a layer, as new tensors. @param heads query heads, in the order of the factors */
 export function headFactors(model: Model, layer: number, heads: readonly number[]): HeadFactors {
-  const { n_heads: H, n_key_value_heads: G } = model.config;
+  const { queries, keys, values } = headShape(model.config, layer);
   requireAttention(model.config, "a head's circuit", [layer]);
-  const kvHeads = heads.map((head) => Math.floor((head * G) / H));
+  const shared = (count: number) => heads.map((head) => Math.floor((head * count) / queries));
   const pick = (name: string, index: readonly number[]): Tensor =>
     gatherRows(parameter(model, blockHook(layer, `attn.${name}`)), tf.tensor1d([...index], "int32"));
   return tf.tidy(() => ({
     q: pick("W_Q", heads),
-    k: pick("W_K", kvHeads),
-    v: pick("W_V", kvHeads),
+    k: pick("W_K", shared(keys)),
+    v: pick("W_V", shared(values)),
     o: pick("W_O", heads),
   }));
 }
@@ -73,8 +73,10 @@ export function checkHeads({ config }: Model, heads: readonly Head[]): void {
 
 /** True where a model reads tokens and foretells the same tokens, so that it has W_E and W_U over one vocabulary. */
 export function foretellsTokens({ config }: Model): boolean {
-  const { d_input, d_vocab, readout_hidden = [] } = config;
-  return d_input === undefined && readout_hidden.length === 0 && outputWidth(config) === d_vocab;
+  const { d_input, d_vocab, readout_hidden = [], bottleneck } = config;
+  return (
+    d_input === undefined && bottleneck === undefined && readout_hidden.length === 0 && outputWidth(config) === d_vocab
+  );
 }
 
 /** Tokens of which an embedding is held in float32 at a time. */

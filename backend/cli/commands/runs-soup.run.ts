@@ -1,5 +1,5 @@
 import { makeSoup, type Soup } from "../../jobs/soup.ts";
-import type { SoupMethod } from "../../training/soup.ts";
+import type { SoupMethod } from "../../training/origins/soup.ts";
 import type { Context } from "../context.ts";
 import { withStore } from "../store.ts";
 import { number, right, table } from "../text/format.ts";

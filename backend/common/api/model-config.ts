@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { counted } from "../text.ts";
 import { ATTENTION_KERNELS, type AttentionKernelName, MIXERS, type MixerName } from "../words.ts";
 
 /** A width, a count of heads, a vocabulary: beyond what any model has, and small enough that a product of two is exact. */
@@ -64,6 +65,25 @@ export interface MixerFields {
   readonly attention_power?: number | undefined;
 }
 
+/** The fields of a model's config that have to go together with its bottleneck. */
+export interface BottleneckFields {
+  readonly bottleneck?: { readonly codes: number; readonly heads: number } | undefined;
+  readonly d_model: number;
+  readonly d_input?: number | undefined;
+  readonly soft_prompt?: number | undefined;
+}
+
+/** The fields of a model's config that say how many keys and values its heads have, and how wide they are. */
+export interface HeadFields {
+  readonly n_heads: number;
+  readonly key_heads?: number | undefined;
+  readonly value_heads?: number | undefined;
+  readonly key_width?: number | undefined;
+  readonly value_width?: number | undefined;
+  readonly positional_embedding_type: string;
+  readonly mixer?: readonly MixerName[] | undefined;
+}
+
 /** A contradiction between fields of a config. */
 export interface ConfigFault<F> {
   /** Fields of which one must change. */
@@ -98,6 +118,34 @@ export function attentionFault(config: AttentionFields): ConfigFault<AttentionFi
   return undefined;
 }
 
+/** The first contradiction between the numbers and widths of a config's keys and values and its other fields; undefined where they go together. */
+export function headFault(config: HeadFields): ConfigFault<HeadFields> | undefined {
+  const { n_heads, key_width, positional_embedding_type, mixer = [] } = config;
+  const uneven = (["key_heads", "value_heads"] as const).find((field) => n_heads % (config[field] ?? 1) !== 0);
+  if (uneven)
+    return {
+      fields: [uneven, "n_heads"],
+      constraint: `${config[uneven]} ${uneven} can't be shared evenly by ${n_heads} query heads`,
+      remedy: "give a divisor of n_heads",
+    };
+  if (positional_embedding_type === "rotary" && (key_width ?? 2) % 2 === 1)
+    return {
+      fields: ["key_width", "positional_embedding_type"],
+      constraint: `rotary positions turn pairs of numbers, and keys have ${key_width}`,
+      remedy: "give an even key_width",
+    };
+  const field = (["key_heads", "value_heads", "key_width", "value_width"] as const).find(
+    (name) => config[name] !== undefined,
+  );
+  const recurrent = mixer.findIndex((name) => name !== "attention");
+  if (field === undefined || recurrent < 0) return undefined;
+  return {
+    fields: [field, "mixer"],
+    constraint: `${field} is of attention, and layer ${recurrent} has a recurrence`,
+    remedy: `leave ${field} out, or give every layer attention`,
+  };
+}
+
 /** The first contradiction between the mixers of a config's layers and its other fields; undefined where they go together. */
 export function mixerFault(config: MixerFields): ConfigFault<MixerFields> | undefined {
   const { n_layers, mixer = [], state, attention, attention_power } = config;
@@ -124,6 +172,35 @@ export function mixerFault(config: MixerFields): ConfigFault<MixerFields> | unde
   return undefined;
 }
 
+/** The first contradiction between a config's bottleneck and its other fields; undefined where they go together. */
+export function bottleneckFault({
+  bottleneck,
+  d_model,
+  d_input,
+  soft_prompt,
+}: BottleneckFields): ConfigFault<BottleneckFields> | undefined {
+  if (bottleneck === undefined) return undefined;
+  if (d_model % bottleneck.heads !== 0)
+    return {
+      fields: ["bottleneck", "d_model"],
+      constraint: `${counted(bottleneck.heads, "head")} of codes do not divide the ${d_model} numbers of the stream`,
+      remedy: "give a number of heads that divides d_model",
+    };
+  if (d_input !== undefined)
+    return {
+      fields: ["bottleneck", "d_input"],
+      constraint: "behind a bottleneck the output is computed from a code and a token, and this model reads vectors",
+      remedy: "leave the bottleneck out, or take a task of tokens",
+    };
+  if (soft_prompt)
+    return {
+      fields: ["bottleneck", "soft_prompt"],
+      constraint: "behind a bottleneck the output is computed from a code and a token, and a soft prompt has no tokens",
+      remedy: "leave the bottleneck or the soft prompt out",
+    };
+  return undefined;
+}
+
 /** The shape of a transformer as a file may give it: every field of `ModelConfig` with the values that it can have. */
 export const modelConfigSchema = z
   .object({
@@ -132,8 +209,16 @@ export const modelConfigSchema = z
     n_heads: z.int().min(1).max(65_536),
     /** Key and value heads of a layer; `n_heads` is a multiple of it (grouped-query attention when smaller). */
     n_key_value_heads: z.int().min(1).max(65_536),
+    /** Heads of keys where they are not n_key_value_heads; n_heads is a multiple of it. */
+    key_heads: z.int().min(1).max(65_536).exactOptional(),
+    /** Heads of values, alike. */
+    value_heads: z.int().min(1).max(65_536).exactOptional(),
     d_model: size,
     d_head: size,
+    /** Numbers of a query and a key where they are not d_head. */
+    key_width: size.exactOptional(),
+    /** Numbers of a value and of a head's output where they are not d_head. */
+    value_width: size.exactOptional(),
     d_mlp: z
       .int()
       .min(0)
@@ -199,17 +284,21 @@ export const modelConfigSchema = z
     d_input: size.exactOptional(),
     /** Outputs at a position where they are not the d_vocab tokens (TransformerLens's d_vocab_out): other classes, or values. */
     d_vocab_out: size.exactOptional(),
+    /** Learned vectors before the sequence; at its tokens all else is as without them. */
+    soft_prompt: z.int().min(1).max(4_096).exactOptional(),
     /** Widths of the ReLU layers between the last residual and the output. */
     readout_hidden: z.array(size).max(64).exactOptional(),
+    /** A discrete bottleneck before those layers: `codes` vectors for each of `heads` parts of the normalised stream. */
+    bottleneck: z.object({ codes: z.int().min(2).max(65_536), heads: z.int().min(1).max(65_536) }).exactOptional(),
   })
   .refine(({ n_heads, n_key_value_heads }) => n_heads % n_key_value_heads === 0, {
     path: ["n_heads"],
     message: "it is no multiple of n_key_value_heads",
   })
   .refine(
-    ({ rotary_dim, d_head, positional_embedding_type: positions }) =>
-      rotary_dim <= d_head && (positions !== "rotary" || rotary_dim % 2 === 0),
-    { path: ["rotary_dim"], message: "it is odd, or more than d_head" },
+    ({ rotary_dim, d_head, key_width = d_head, positional_embedding_type: positions }) =>
+      rotary_dim <= key_width && (positions !== "rotary" || rotary_dim % 2 === 0),
+    { path: ["rotary_dim"], message: "it is odd, or more than the width of a key" },
   )
   .refine(({ attn_types, n_layers }) => attn_types === undefined || attn_types.length === n_layers, {
     path: ["attn_types"],
@@ -224,6 +313,6 @@ export const modelConfigSchema = z
     },
   )
   .superRefine((config, context) => {
-    const fault = attentionFault(config) ?? mixerFault(config);
+    const fault = attentionFault(config) ?? mixerFault(config) ?? headFault(config) ?? bottleneckFault(config);
     if (fault) context.addIssue({ code: "custom", path: [fault.fields[0]!], message: fault.constraint });
   });

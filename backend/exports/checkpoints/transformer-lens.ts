@@ -1,7 +1,8 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import { counted } from "../../common/text.ts";
 import { formatJson } from "../../json.ts";
-import { localWindow, type ModelConfig, outputWidth } from "../../models/config.ts";
+import { hasUnequalHeads, headShape, localWindow, type ModelConfig, outputWidth } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
 import { parameter, parameterShapes } from "../../models/weights/parameters.ts";
 import { tf } from "../../runtime/tf.ts";
@@ -146,6 +147,7 @@ function transformerLensConfig({ ref, config }: Pick<Model, "ref" | "config">): 
             limits,
             ...(config.d_input === undefined ? {} : { d_input: config.d_input }),
             ...(config.readout_hidden?.length ? { readout_hidden: config.readout_hidden } : {}),
+            ...(config.bottleneck ? { bottleneck: config.bottleneck } : {}),
             final_norm: config.final_norm,
           },
         }),
@@ -161,6 +163,9 @@ export function transformerLensLimits(config: ModelConfig): string[] {
     ...(config.readout_hidden?.length
       ? ["has readout layers before the unembedding: relu(x @ readout.{i}.W + readout.{i}.b)"]
       : []),
+    ...(config.bottleneck
+      ? ["computes its outputs from codes of the position before and the token, as headscope's docs/bottleneck.md says"]
+      : []),
     ...(config.normalization_type !== null && !config.final_norm ? ["has no norm before the unembedding"] : []),
     ...(config.norm_placement === "post"
       ? ["has norms (ln1_post, ln2_post) after attention and MLP only, none before them"]
@@ -170,9 +175,19 @@ export function transformerLensLimits(config: ModelConfig): string[] {
       ? [`stretches its rotary frequencies (${config.rotary_scaling.type})`]
       : []),
     ...(config.rotary_local ? [`rotates its local layers with a base of ${config.rotary_local.base}`] : []),
+    ...(hasUnequalHeads(config)
+      ? [
+          `has ${headShape(config).keys} key heads of ${headShape(config).keyWidth} and ${headShape(config).values} value heads of ${headShape(config).valueWidth} numbers: query head h reads those of h * heads / n_heads, rounded down`,
+        ]
+      : []),
     ...(config.mixer
       ? [
           `has recurrent layers, whose equations are in headscope's docs/recurrent-layers.md: ${config.mixer.join(", ")}`,
+        ]
+      : []),
+    ...(config.soft_prompt
+      ? [
+          `has ${counted(config.soft_prompt, "learned vector")} before its sequences (soft_prompt.W_P), without positions`,
         ]
       : []),
     ...(config.act_fn === "quick_gelu" ? ["has the activation quick_gelu: x * sigmoid(1.702 x)"] : []),

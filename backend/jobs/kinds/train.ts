@@ -7,11 +7,11 @@ import { HeadscopeError } from "../../common/errors.ts";
 import { headMetricName, parseHeadMetric } from "../../common/heads/head-metric.ts";
 import { ENDED } from "../../common/words.ts";
 import type { Model } from "../../models/model.ts";
-import { readRunCheckpoint, writeRunCheckpoint } from "../../models/sources/run-checkpoint.ts";
+import { type RunCheckpoint, readRunCheckpoint, writeRunCheckpoint } from "../../models/sources/run-checkpoint.ts";
 import { checkpointFile, checkpointSteps, runFolder } from "../../paths.ts";
 import { initBackend } from "../../runtime/backend.ts";
 import type { Job, RunRecord, Store } from "../../store/store.ts";
-import { checkFits, readOrigin } from "../../training/origin.ts";
+import { checkFits, readOrigin } from "../../training/origins/origin.ts";
 import { modelConfigOf, type TrainSpec } from "../../training/spec.ts";
 import { type Metrics, type TrainState, train as trainSeeds } from "../../training/train.ts";
 import { isWatched, type SeedMeasurement } from "../../training/transition.ts";
@@ -206,7 +206,7 @@ async function trainTogether(
       measure: (model) => scores(model, spec.probes),
       signal,
     },
-    { resume: states, parameters: resume ? undefined : await originParameters(spec) },
+    { resume: states, origin: resume ? undefined : await originOf(spec) },
   );
   for (const { id } of runs) await emit({ event: "status", run: id, status, step });
   return { step, status };
@@ -220,12 +220,12 @@ async function readState(file: string, config: unknown): Promise<TrainState> {
   return { step, gradients, mask, state: [checkpoint.parameters, ...checkpoint.vectors] };
 }
 
-/** Weights of another run that a training begins with; undefined where it begins with fresh ones. */
-async function originParameters({ model, params, task, training }: TrainSpec): Promise<Float32Array | undefined> {
+/** The checkpoint of another run that a training begins with; undefined where it begins with fresh weights. */
+async function originOf({ model, params, task, training }: TrainSpec): Promise<RunCheckpoint | undefined> {
   if (training.from === undefined) return undefined;
   const origin = readOrigin(training.from);
   checkFits(modelConfigOf(model, tasks.get(task).shape(params)), origin);
-  return (await readRunCheckpoint(origin.path)).parameters;
+  return readRunCheckpoint(origin.path);
 }
 
 /** Scores of all heads by probe, metric and head: `induction.induction[1.3]`. */

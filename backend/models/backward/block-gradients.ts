@@ -2,7 +2,7 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import { localWindow, type ModelConfig } from "../config.ts";
+import { headShape, localWindow, type ModelConfig } from "../config.ts";
 import { runStage, type StageRequests } from "../forward/stage.ts";
 import type { Block } from "../transformer/block.ts";
 import { blockHook } from "../transformer/hook-points.ts";
@@ -118,7 +118,8 @@ function tapsOf(
     });
   if (wants === "inputs") {
     requireAttention(config, "a gradient at the inputs of heads", [layer]);
-    const grouped = config.n_heads !== config.n_key_value_heads;
+    const { queries, keys, values } = headShape(config);
+    const grouped = keys !== queries || values !== queries;
     const shared = ["attn.hook_k", "attn.hook_v", "attn.hook_rot_k"].some(changed);
     if (copies || normChanged || (grouped && shared)) throw refuse("no gradients at the inputs of heads");
     return { names: [], headInputs: true };
@@ -136,12 +137,13 @@ function tapsOf(
 }
 
 /** Gradients at the inputs of some heads [rows * tokens, heads, d_model]. @param all [queries', keys', values' heads, rows * tokens, d_model] */
-function headInput(name: string, all: Tensor, { n_heads: H, n_key_value_heads: G }: ModelConfig): Tensor {
+function headInput(name: string, all: Tensor, config: ModelConfig): Tensor {
+  const { queries: H, keys, values } = headShape(config);
   const part = (first: number, heads: number): Tensor => tf.slice(all, [first, 0, 0], [heads, -1, -1]);
   const chosen = (): Tensor => {
     if (name === "hook_q_input") return part(0, H);
-    if (name === "hook_k_input") return part(H, G);
-    if (name === "hook_v_input") return part(H + G, G);
+    if (name === "hook_k_input") return part(H, keys);
+    if (name === "hook_v_input") return part(H + keys, values);
     return tf.addN([part(0, H), part(H, H), part(2 * H, H)]);
   };
   return tf.transpose(chosen(), [1, 0, 2]);

@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
+import { mostPositions } from "../config.ts";
 import { cutPadding, sliceAffine } from "../forward/chunks.ts";
 import { bucket, type Chunk } from "../forward/plan.ts";
 import { HookRequests } from "../forward/requests.ts";
@@ -88,7 +89,7 @@ export class BackwardContext {
     const { rows, tokens } = this.extent;
     const places = Array.from({ length: rows * tokens }, (_, i) => {
       const t = i % tokens;
-      return Math.min(input.positions?.[Math.floor(i / tokens)]?.[t] ?? t, model.config.n_ctx - 1);
+      return Math.min(input.positions?.[Math.floor(i / tokens)]?.[t] ?? t, mostPositions(model.config) - 1);
     });
     const tables = model.rotaryUpTo(Math.max(...places) + 1, own);
     const made = tf.tidy(() => {

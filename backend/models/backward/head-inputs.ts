@@ -1,7 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
-import type { ModelConfig } from "../config.ts";
+import { headShape, type ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
+import { projectionRows } from "../transformer/block.ts";
 import type { BlockWeights, NormWeights } from "../weights/block-parts.ts";
 import { Matrix } from "../weights/matrix.ts";
 
@@ -12,31 +13,31 @@ export const PROJECTED = ["attn.hook_q", "attn.hook_k", "attn.hook_v"] as const;
 
 /** A block's weights in which every query head has keys and values of its own, equal to those of its group, and its config. */
 export function ungrouped(weights: BlockWeights, config: ModelConfig): { weights: BlockWeights; config: ModelConfig } {
-  const { n_heads: H, n_key_value_heads: G, d_head: D, qk_norm } = config;
-  if (H === G) return { weights, config };
-  /** @param t [G * D, ...] @returns [H * D, ...] */
-  const repeated = (t: Tensor): Tensor => {
-    const rest = t.shape.slice(1);
-    return tf.reshape(tf.tile(tf.reshape(t, [G, 1, -1]), [1, H / G, 1]), [H * D, ...rest]);
+  const { queries: H, keys, values } = headShape(config);
+  if (H === keys && H === values) return { weights, config };
+  /** @param t [heads * width, ...] @returns [H * width, ...] */
+  const repeated = (t: Tensor, heads: number): Tensor => {
+    const [rows, ...rest] = t.shape as [number, ...number[]];
+    return tf.reshape(tf.tile(tf.reshape(t, [heads, 1, -1]), [1, H / heads, 1]), [(rows * H) / heads, ...rest]);
   };
-  /** @param t [G, D] @returns [H, D] */
-  const ofHeads = (t: Tensor): Tensor => tf.reshape(repeated(tf.reshape(t, [G * D])), [H, D]);
   const spread = (t: Tensor): Tensor => {
     const rest = t.shape.slice(1);
-    const zeros = rest.map(() => 0);
-    const part = (first: number, heads: number): Tensor => tf.slice(t, [first * D, ...zeros], [heads * D, ...rest]);
-    return tf.concat([part(0, H), repeated(part(H, G)), repeated(part(H + G, G))], 0);
+    const parts = projectionRows(config).map(({ first, heads, width }) =>
+      repeated(tf.slice(t, [first, ...rest.map(() => 0)], [heads * width, ...rest]), heads),
+    );
+    return tf.concat(parts, 0);
   };
+  const { key_heads: _, value_heads: __, ...shared } = config;
   return {
     weights: {
       ...weights,
       qkv: Matrix.dense(spread(weights.qkv.widen())),
       ...(weights.qkvBias ? { qkvBias: spread(weights.qkvBias) } : {}),
-      ...(weights.keyBias ? { keyBias: ofHeads(weights.keyBias) } : {}),
-      ...(weights.valueBias ? { valueBias: ofHeads(weights.valueBias) } : {}),
-      ...(weights.kNorm && qk_norm === "all" ? { kNorm: repeated(weights.kNorm) } : {}),
+      ...(weights.keyBias ? { keyBias: repeated(weights.keyBias, keys) } : {}),
+      ...(weights.valueBias ? { valueBias: repeated(weights.valueBias, values) } : {}),
+      ...(weights.kNorm && config.qk_norm === "all" ? { kNorm: repeated(weights.kNorm, keys) } : {}),
     },
-    config: { ...config, n_key_value_heads: H },
+    config: { ...shared, n_key_value_heads: H },
   };
 }
 
@@ -51,7 +52,7 @@ export function ungroupedWindows(
 /**
  * Gradients with respect to each head's own copy of the stream, from those of its queries, keys and values: back through its rows of
  * the projection and through the norm, whose statistics all copies share.
- * @param x stream before the block [tokens, d_model] @param projected gradients of queries, keys and values [tokens, heads, d_head] each
+ * @param x stream before the block [tokens, d_model] @param projected gradients of queries, keys and values [tokens, heads, width] each
  * @returns [heads of queries, then of keys, then of values, tokens, d_model]
  */
 export function headInputGradients(
@@ -59,10 +60,13 @@ export function headInputGradients(
   projected: readonly Tensor[],
   { weights, config }: { weights: BlockWeights; config: ModelConfig },
 ): Tensor {
-  const { d_head, d_model } = config;
-  const byHead = tf.transpose(tf.concat([...projected], 1), [1, 0, 2]); // [heads, tokens, d_head]
-  const W = tf.reshape(weights.qkv.widen(), [-1, d_head, d_model]);
-  return normGradient(x, tf.matMul(byHead, W), weights.ln1, config);
+  const { d_model } = config;
+  const wide = weights.qkv.widen();
+  const parts = projectionRows(config).map(({ first, heads, width }, i) => {
+    const W = tf.reshape(tf.slice(wide, [first, 0], [heads * width, d_model]), [heads, width, d_model]);
+    return tf.matMul(tf.transpose(projected[i]!, [1, 0, 2]), W); // [heads, tokens, d_model]
+  });
+  return normGradient(x, tf.concat(parts, 0), weights.ln1, config);
 }
 
 /**

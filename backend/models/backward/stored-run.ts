@@ -6,12 +6,13 @@ import { joinChanges } from "../forward/changes.ts";
 import { forward } from "../forward/forward.ts";
 import type { Affine, ForwardInput, ForwardOptions, HookFunction } from "../forward/types.ts";
 import type { Model } from "../model.ts";
+import { requireOpenEnd } from "../transformer/bottleneck.ts";
 import { blockHook } from "../transformer/hook-points.ts";
 
 /** Input of a run that is gone back through: as of a forward, without a cache and to the end. */
 export type BackwardInput = Pick<
   ForwardInput,
-  "tokens" | "inputs" | "resid" | "positions" | "keyMask" | "windows" | "startLayer"
+  "tokens" | "inputs" | "resid" | "positions" | "softPrompt" | "keyMask" | "windows" | "startLayer"
 > & {
   /** Positions whose logits the metric reads: the last of each row (default), all, or a list. */
   logitsAt?: Exclude<ForwardInput["logitsAt"], "none" | undefined>;
@@ -63,6 +64,7 @@ export function storeRun(given: Model, input: BackwardInput, options: StoredRunO
   // What the model is under is the run's from here on, as its blocks are computed again by hand.
   const model = given.changes ? given.under(undefined) : given;
   const { n_layers } = model.config;
+  requireOpenEnd(model.config, "a backward pass");
   const { startLayer = 0, logitsAt = "last" } = input;
   const { firstLayer = startLayer, names = [], onLayer } = options;
   const interventions = joinChanges(given.changes, options.interventions ?? new Map<string, Affine>());

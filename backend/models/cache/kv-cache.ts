@@ -7,6 +7,7 @@ import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
 import { requireAttention } from "../transformer/mixers/index.ts";
+import { requireEqualHeads } from "../transformer/unequal-heads.ts";
 import { type CacheForm, describeForm, FormCodings } from "./forms/form.ts";
 import type { SampledPage } from "./forms/kvquant.ts";
 import { HeadCache, type HeldBytes, type WholePage } from "./head-cache.ts";
@@ -93,6 +94,7 @@ export class KvCache {
   constructor(config: ModelConfig, options: KvCacheOptions = {}) {
     checkOptions("a KvCache", options, OPTIONS);
     requireAttention(config, "a cache of keys and values");
+    requireEqualHeads(config, "a cache of keys and values");
     checkWindows(options.windows, config);
     this.#config = config;
     this.#options = options;

@@ -2,8 +2,9 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { gatherRows, hasNative } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import { outputWidth } from "../config.ts";
+import { mostPositions, outputWidth } from "../config.ts";
 import { unembed } from "../transformer/block.ts";
+import { finalHookNames } from "../transformer/hook-points.ts";
 import type { Matrix } from "../weights/matrix.ts";
 import { type Flat, flatten, flattenEnd } from "../weights/weights.ts";
 import { sliceAffine } from "./chunks.ts";
@@ -21,27 +22,70 @@ export function embed(pass: ForwardPass, chunk: Chunk): Stream {
   const { positions, length } = positionsOf(pass, chunk);
   const rotation = rotationsAt(pass, chunk, positions, length);
   if (input.resid) return { x: chunkOf(input.resid, pass, chunk), rotation };
-  const { posEmbed, embedBias } = weights;
+  const { posEmbed, embedBias, softPrompt } = weights;
+  const count = config.soft_prompt ?? 0;
   const read = input.inputs
-    ? chunkOf(input.inputs, pass, chunk)
-    : tokenGrid(pass, chunk, (r, t) => input.tokens![r]![t] ?? 0);
-  const parts = { embed: weights.embed, ...(embedBias ? { bias: embedBias } : {}), ...(posEmbed ? { posEmbed } : {}) };
+    ? chunkOf(
+        tf.pad(input.inputs, [
+          [0, 0],
+          [count, 0],
+          [0, 0],
+        ]),
+        pass,
+        chunk,
+      )
+    : tokenGrid(pass, chunk, (r, t) => input.tokens![r]![t - count] ?? 0);
+  const parts = {
+    embed: weights.embed,
+    ...(embedBias ? { bias: embedBias } : {}),
+    ...(posEmbed ? { posEmbed } : {}),
+    ...(softPrompt ? { softPrompt } : {}),
+  };
+  // By position, its place among the learned ones, and its vector of the prompt; `count` behind them.
+  const learned = softPrompt
+    ? tokenGrid(pass, chunk, (_, t) => Math.max(0, Math.min(t, mostPositions(config) - 1) - count))
+    : positions;
+  const vector = softPrompt ? [tokenGrid(pass, chunk, (_, t) => Math.min(t, count))] : [];
   const [x] = pass.stage(
     {
-      key: `embed|${config.embed_scale ?? 1}|${posEmbed ? "learned" : ""}${input.inputs ? "|vectors" : ""}`,
-      tensors: [read, ...(posEmbed ? [positions] : [])],
-      weights: flatten(parts) as Flat<{ embed: Matrix; bias?: Tensor; posEmbed?: Matrix }>,
+      key: `embed|${config.embed_scale ?? 1}|${posEmbed ? "learned" : ""}${input.inputs ? "|vectors" : ""}${count}`,
+      tensors: [read, ...(posEmbed ? [learned] : []), ...vector],
+      weights: flatten(parts) as Flat<Embeddings>,
       xla: false,
-      body: ([ids, positions], w, hook) => {
+      body: ([ids, ...rest], w, hook) => {
+        const [positions, vector] = w.posEmbed ? rest : [undefined, ...rest];
         const vectors = w.bias ? tf.add(w.embed.apply(ids!), w.bias) : w.embed.rows(ids!);
-        const x = hook("hook_embed", config.embed_scale === undefined ? vectors : tf.mul(vectors, config.embed_scale));
-        return [w.posEmbed ? tf.add(x, hook("hook_pos_embed", w.posEmbed.rows(positions!))) : x];
+        const scaled = config.embed_scale === undefined ? vectors : tf.mul(vectors, config.embed_scale);
+        const prompt = w.softPrompt && promptAt(w.softPrompt, vector!, count);
+        const x = hook("hook_embed", prompt ? tf.where(prompt.inside, prompt.vectors, scaled) : scaled);
+        if (!w.posEmbed) return [x];
+        const own = w.posEmbed.rows(positions!);
+        return [tf.add(x, hook("hook_pos_embed", prompt ? tf.where(prompt.inside, tf.zerosLike(own), own) : own))];
       },
     },
     chunk,
     { prefix: "", names: ["hook_embed", "hook_pos_embed"] },
   );
   return { x: x!, rotation };
+}
+
+/**
+ * The vectors of a soft prompt at every position.
+ * @param places of the vectors, `count` and more behind them, int32 [tokens]
+ * @returns where the prompt is, and its vectors there [tokens, d_model] each
+ */
+function promptAt(prompt: Matrix, places: Tensor, count: number): { inside: Tensor; vectors: Tensor } {
+  const vectors = prompt.rows(tf.minimum(places, tf.scalar(count - 1, "int32")));
+  const inside = tf.less(tf.expandDims(places, 1), tf.scalar(count, "int32"));
+  return { vectors, inside: tf.broadcastTo(inside, vectors.shape) };
+}
+
+/** The weights before the blocks. */
+interface Embeddings {
+  embed: Matrix;
+  bias?: Tensor;
+  posEmbed?: Matrix;
+  softPrompt?: Matrix;
 }
 
 /** A number for every token of a chunk, padding included, int32 [rows * tokens]. */
@@ -59,7 +103,7 @@ function positionsOf(pass: ForwardPass, chunk: Chunk): { positions: Tensor; leng
   const positions = tokenGrid(pass, chunk, (r, t) => {
     const position = Math.min(
       (input.positions ?? input.places)?.[r]?.[t] ?? plan.starts[r]! + t,
-      model.config.n_ctx - 1,
+      mostPositions(model.config) - 1,
     );
     length = Math.max(length, position + 1);
     return position;
@@ -130,6 +174,14 @@ function endAffine(affine: Affine, name: string, { input, plan }: ForwardPass): 
   });
 }
 
+/** Embeddings of tokens, without positions [padded, d_model]. @param index places in [rows, positions] */
+function embeddings({ model, input, plan }: ForwardPass, index: readonly number[], padded: number): Tensor {
+  const { embed_scale: scale = 1 } = model.config;
+  const ids = index.map((i) => input.tokens![Math.floor(i / plan.total)]![i % plan.total] ?? 0);
+  const all = tf.tensor1d([...ids, ...new Array(padded - ids.length).fill(0)], "int32");
+  return tf.mul(model.weights.embed.rows(all), scale);
+}
+
 /** Logits of the wanted positions [rows, positions, outputs]; undefined where none are. @param resid [rows, positions, d_model] */
 export function logitsOf(pass: ForwardPass, resid: Tensor): Tensor | undefined {
   const { model, input, plan, requests } = pass;
@@ -141,18 +193,21 @@ export function logitsOf(pass: ForwardPass, resid: Tensor): Tensor | undefined {
   const count = wanted[0]!.length;
   const index = wanted.flatMap((row, r) => row.map((p) => r * total + p));
   const padded = bucket(index.length);
-  const streams = gatherRows(
-    tf.reshape(resid, [rows * total, config.d_model]),
-    tf.tensor1d([...index, ...new Array(padded - index.length).fill(0)], "int32"),
-  );
-  const names =
-    config.final_norm && config.normalization_type ? ["ln_final.hook_scale", "ln_final.hook_normalized"] : [];
+  const at = (places: readonly number[]): Tensor =>
+    gatherRows(
+      tf.reshape(resid, [rows * total, config.d_model]),
+      tf.tensor1d([...places, ...new Array(padded - places.length).fill(0)], "int32"),
+    );
+  const streams = config.bottleneck
+    ? tf.concat([at(index.map((i) => (i % total === 0 ? i : i - 1))), embeddings(pass, index, padded)], -1)
+    : at(index);
+  const names = finalHookNames(config);
   const own = requests.ofStage(
     { prefix: "", names },
     { starts: plan.starts, slice: (affine, name) => endAffine(affine, name, pass) },
   );
   const requested = own.wanted.length + own.affine.size + own.hooks.size > 0;
-  const exact = requested ? tf.slice(streams, [0, 0], [index.length, config.d_model]) : streams;
+  const exact = requested ? tf.slice(streams, [0, 0], [index.length, streams.shape[1]!]) : streams;
   const tokens = exact.shape[0]!;
   const dense = weights.unembed.widensFor(tokens) ? weights.unembed.widen() : undefined;
   const { out, activations } = runStage({

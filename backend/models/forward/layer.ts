@@ -7,7 +7,7 @@ import type { CachedLayer } from "../cache/cached-layer.ts";
 import type { Places } from "../cache/places.ts";
 import { type Projections, PromptAttention } from "../cache/prompt-attention.ts";
 import type { AttentionReader } from "../cache/reader.ts";
-import { localWindow } from "../config.ts";
+import { headShape, localWindow } from "../config.ts";
 import { attendPrefill, joinReduced } from "../transformer/attention.ts";
 import {
   ATTENTION_NAMES,
@@ -22,6 +22,7 @@ import { blockHook, blockHookNames } from "../transformer/hook-points.ts";
 import { recurrenceOf } from "../transformer/mixers/index.ts";
 import type { RecurrentMixer } from "../transformer/mixers/mixer.ts";
 import { RECURRENT_NAMES, recur } from "../transformer/mixers/recur.ts";
+import { byRow } from "../transformer/whole-block.ts";
 import type { BlockWeights } from "../weights/block-parts.ts";
 import { type Flat, flattenStages, widenBlock } from "../weights/weights.ts";
 import { kernelBlocks, takesWeights } from "./kernel-blocks.ts";
@@ -276,7 +277,7 @@ export class LayerPass {
   #prefill({ q, k, v }: Projections, chunk: Chunk, weights: Flat<BlockWeights>): Tensor[] {
     const { model, input, plan, requests } = this.#pass;
     const { config } = model;
-    const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
+    const { queries: H, valueWidth } = headShape(config, this.#layer);
     const { rows } = plan;
     const { tokens, real } = chunk;
     const { reductions } = requests;
@@ -290,7 +291,6 @@ export class LayerPass {
     const { keyMask } = input;
     const keys = keyMask?.map((row) => Array.from({ length: tokens }, (_, t) => ((row[t] ?? 0) > 0 ? 0 : -1e9)));
     const names = reductions.map((r) => r.name).join("+");
-    const view = (t: Tensor, heads: number): Tensor => tf.reshape(t, [rows, tokens, heads, D]);
     const stage = {
       key: `attention|${model.key}|${names}|${JSON.stringify(windows ?? [])}|${local}|${keyMask ? "keys" : ""}`,
       tensors: [
@@ -300,10 +300,10 @@ export class LayerPass {
       weights,
       xla: hasNative(),
       body: ([q, k, v, position, valid, keyMask]: Tensor[], extra: BlockWeights, hook: Hook) => {
-        const heads = { q: view(q!, H), k: view(k!, G), v: view(v!, G) };
+        const heads = { q: byRow(q!, rows), k: byRow(k!, rows), v: byRow(v!, rows) };
         const prefill = { ...heads, position: position!, valid: valid!, keyMask, windows, local, extra };
         const [z, ...reduced] = attendPrefill(prefill, reductions, config, hook);
-        return [tf.reshape(z, [rows * tokens, H * D]), ...reduced];
+        return [tf.reshape(z, [rows * tokens, H * valueWidth]), ...reduced];
       },
     };
     return this.#pass.stage(stage, chunk, this.#points(ATTENTION_NAMES));

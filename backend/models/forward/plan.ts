@@ -13,11 +13,14 @@ import { KvCache } from "../cache/kv-cache.ts";
 import { ChunkPages, type LayerReach, type NewTokens, Places } from "../cache/places.ts";
 import { kernelsAttend } from "../cache/storage/storages.ts";
 import { checkWindows } from "../cache/window.ts";
-import { localWindow, type ModelConfig } from "../config.ts";
+import { hasUnequalHeads, localWindow, type ModelConfig, mostPositions } from "../config.ts";
 import type { Model } from "../model.ts";
 import { checkFits, checkRows } from "../tokens.ts";
+import { requireOpenEnd } from "../transformer/bottleneck.ts";
 import { requireSoftmax } from "../transformer/kernels/index.ts";
 import { requireAttention } from "../transformer/mixers/index.ts";
+import { refuseSoftPrompt } from "../transformer/soft-prompt.ts";
+import { requireEqualHeads } from "../transformer/unequal-heads.ts";
 import type { ForwardInput, ForwardOptions } from "./types.ts";
 
 /** A stretch of positions that goes through a layer together: `real` tokens from `first` on, padded to `tokens`. */
@@ -93,9 +96,10 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
     });
   checkWindows(input.windows, config);
   const end = places ? Math.max(...cache!.lengths) : Math.max(...starts) + total;
-  checkFits(end, cache ? "the input with what is cached" : "the input", config);
-  // A state is computed over all positions together.
-  const most = config.mixer ? total : CHUNK;
+  checkFits(end, cache ? "the input with what is cached" : "the input", { n_ctx: mostPositions(config) });
+  // A state is computed over all positions together; what no cache can hold passes through none in parts.
+  const undivided = config.mixer !== undefined || hasUnequalHeads(config);
+  const most = undivided ? total : CHUNK;
   const long = total > most;
   if (long && input.keyMask)
     throw new HeadscopeError("unsupported", `a key mask can't be given with ${total} tokens`, {
@@ -107,7 +111,7 @@ export function makePlan(model: Model, input: ForwardInput, padded: (tokens: num
   });
   if (!places) cache?.reserve(lengths);
   const scratch =
-    !cache && !config.mixer && (long || attendsInPages({ config, rows, total }, input))
+    !cache && !undivided && (long || attendsInPages({ config, rows, total }, input))
       ? new KvCache(config, { rows, capacity: total, layers: 1 })
       : undefined;
   const plan = { rows, total, lengths, chunks, starts, startLayer, stopLayer, cache, scratch };
@@ -163,6 +167,7 @@ const INPUTS: Rules<ForwardInput> = {
   inputs: ANYTHING,
   resid: ANYTHING,
   positions: ANYTHING,
+  softPrompt: YES_OR_NO,
   places: ANYTHING,
   keyMask: ANYTHING,
   cache: { wants: "a KvCache", fits: (cache) => cache instanceof KvCache },
@@ -195,6 +200,7 @@ export function checkForward({ config, changes }: Model, input: ForwardInput, op
   checkOptions("forward", input, INPUTS);
   checkOptions("forward", options, OPTIONS);
   const { startLayer = 0, stopLayer = config.n_layers } = input;
+  checkSoftPrompt(config, input);
   if (startLayer > stopLayer || stopLayer > config.n_layers)
     throw new HeadscopeError("usage", `a forward can't run from layer ${startLayer} to layer ${stopLayer}`, {
       remedy: `give layers from 0 to ${config.n_layers}, the first not behind the last`,
@@ -203,7 +209,11 @@ export function checkForward({ config, changes }: Model, input: ForwardInput, op
   const layers = Array.from({ length: stopLayer - startLayer }, (_, i) => startLayer + i);
   if (reductions.length > 0) requireAttention(config, "a pattern", layers);
   if (input.keyMask) requireAttention(config, "a mask of keys", layers);
-  if (input.windows) requireAttention(config, "a window of keys", layers);
+  if (input.windows) {
+    requireAttention(config, "a window of keys", layers);
+    requireEqualHeads(config, "a window of keys");
+  }
+  if (config.bottleneck && input.logitsAt !== "none") checkCoded(config, input);
   if (options.reader) requireSoftmax(config, "a policy that chooses what is read");
   if (input.places && hooks.length + reductions.length + (interventions?.size ?? 0) + (changes?.size ?? 0) > 0)
     throw new HeadscopeError(
@@ -214,6 +224,31 @@ export function checkForward({ config, changes }: Model, input: ForwardInput, op
         field: "places",
       },
     );
+}
+
+/** @throws HeadscopeError (unsupported) for an input in which the position before each token, or the token itself, is not there */
+function checkCoded(config: ModelConfig, { resid, cache, startLayer = 0 }: ForwardInput): void {
+  if (cache) requireOpenEnd(config, "a forward with a cache");
+  if (resid || startLayer > 0) requireOpenEnd(config, "a forward that begins with a residual stream");
+}
+
+/** @throws HeadscopeError for a soft prompt that the caller does not count, one that is not there, and what knows tokens alone */
+function checkSoftPrompt(config: ModelConfig, { softPrompt, cache, positions, keyMask }: ForwardInput): void {
+  if (!softPrompt) {
+    refuseSoftPrompt(config, "a forward");
+    return;
+  }
+  if (config.soft_prompt === undefined)
+    throw new HeadscopeError("usage", "this model has no soft prompt", {
+      remedy: "leave softPrompt out",
+      field: "softPrompt",
+    });
+  const other = cache ? "a cache" : positions ? "positions" : keyMask ? "a key mask" : undefined;
+  if (other)
+    throw new HeadscopeError("unsupported", `${other} can't be given with a soft prompt`, {
+      remedy: "leave it out, or take the prompt off",
+      field: "soft_prompt",
+    });
 }
 
 /** @throws HeadscopeError (usage) for places that are not ascending, of rows of one length, among those that a cache counts */
@@ -253,8 +288,14 @@ function checkEntries(
   });
 }
 
-/** Tokens of each row. */
-function lengthsOf(input: ForwardInput, { d_input }: Model["config"]): number[] {
+/** Positions of each row, those of a soft prompt included. */
+function lengthsOf(input: ForwardInput, config: ModelConfig): number[] {
+  const vectors = input.resid ? 0 : (config.soft_prompt ?? 0);
+  return givenLengths(input, config).map((length) => vectors + length);
+}
+
+/** Tokens, vectors or streams of each row. */
+function givenLengths(input: ForwardInput, { d_input }: ModelConfig): number[] {
   const sources = [input.tokens, input.inputs, input.resid].filter((source) => source !== undefined);
   if (sources.length !== 1) {
     throw new HeadscopeError("usage", "a forward takes either tokens, vectors or a residual stream", {

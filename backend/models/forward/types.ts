@@ -19,6 +19,11 @@ export interface ForwardInput {
    * tokens' positions. Default: behind all that it holds, which are counted once the forward has run.
    */
   places?: readonly (readonly number[])[];
+  /**
+   * True runs a model with its soft prompt, and says that positions are counted from the prompt's first vector on: activations and logits
+   * have its positions before those of the tokens. A model that has one is refused otherwise.
+   */
+  softPrompt?: boolean;
   /** By row and token, 1 for keys to attend to, 0 for keys to leave out. Not with a cache. */
   keyMask?: readonly (readonly number[])[];
   /** Keys and values of earlier tokens; this call's are appended. */

@@ -85,10 +85,11 @@ function rowShares(pattern: Tensor): Tensor {
 
 /** Queries of several rows, and the keys and values that they read. */
 export interface RowInputs {
-  /** [rows, query, heads, d_head] */
+  /** [rows, query, heads, key width] */
   q: Tensor;
-  /** [rows, key, kv heads, d_head], as is v */
+  /** [rows, key, key heads, key width] */
   k: Tensor;
+  /** [rows, key, value heads, value width] */
   v: Tensor;
   /** Additive, broadcastable to [rows, heads, query, key]. */
   mask: Tensor;
@@ -98,9 +99,9 @@ export interface RowInputs {
 
 /**
  * Attention of plain tensors, weights(cap(q k) + mask) v, of all heads of several rows at once, with the hook points of scores and
- * pattern. Query head h reads KV head floor(h / group). Scores and pattern are of the tokens' keys: an extra key's weight is not among
+ * pattern. Query head h of H reads key head floor(h · keys / H), and the value head alike. Scores and pattern are of the tokens' keys: an extra key's weight is not among
  * them, and no change of theirs moves its score.
- * @returns z [rows, query, heads, d_head] and the pattern [rows, heads, query, key]
+ * @returns z [rows, query, heads, value width] and the pattern [rows, heads, query, key]
  */
 export function attend(
   { q, k, v, mask, extra }: RowInputs,
@@ -109,17 +110,21 @@ export function attend(
 ): { z: Tensor; pattern: Tensor } {
   const [B, C] = q.shape as [number, number];
   const n = k.shape[1]!;
-  const { n_heads: H, n_key_value_heads: G, d_head: D, attn_scale, attn_scores_soft_cap } = config;
+  const { attn_scale, attn_scores_soft_cap } = config;
+  const H = q.shape[2]!;
   const { features } = kernelOf(config);
   const [query, key] = features ? [features(q), features(k)] : [tf.mul(q, attn_scale), k];
-  const byHead = (t: Tensor, tokens: number): Tensor => tf.reshape(tf.transpose(t, [0, 2, 1, 3]), [B * G, tokens, D]);
+  const [keys, values] = [k.shape[2]!, v.shape[2]!];
+  const byHead = (t: Tensor, heads: number): Tensor =>
+    tf.reshape(tf.transpose(t, [0, 2, 1, 3]), [B * heads, -1, t.shape[3]!]);
   // The queries of all heads that read the same keys stand one after the other.
-  const products = tf.matMul(byHead(query, (H / G) * C), byHead(key, n), false, true); // [B G, group C, n]
+  const products = tf.matMul(byHead(query, keys), byHead(key, keys), false, true); // [B keys, group C, n]
   const scores = softCap(tf.reshape(products, [B, H, C, n]), attn_scores_soft_cap);
   const beside = extraScores(query, extra, config);
   const besideScores = beside && softCap(beside, extra?.keyBias ? attn_scores_soft_cap : undefined);
   const { pattern, rest } = patternOf(tf.add(scores, mask), { mask, beside: besideScores, config, hook });
-  const read = tf.reshape(tf.matMul(tf.reshape(pattern, products.shape), byHead(v, n)), [B, H, C, D]);
+  const shared = tf.reshape(pattern, [B * values, (H / values) * C, n]);
+  const read = tf.reshape(tf.matMul(shared, byHead(v, values)), [B, H, C, v.shape[3]!]);
   const z = rest && extra?.valueBias ? tf.add(read, extraOutput(rest, extra.valueBias, config)) : read;
   return { z: tf.transpose(z, [0, 2, 1, 3]), pattern };
 }
@@ -191,7 +196,7 @@ export interface PrefillInputs extends Omit<RowInputs, "mask"> {
 
 /**
  * Causal attention of tokens among themselves, in chunks of queries so that no work is done above the diagonal's blocks.
- * @returns z [rows, tokens, heads, d_head], then the reductions
+ * @returns z [rows, tokens, heads, value width], then the reductions
  */
 export function attendPrefill(
   tokens: PrefillInputs,
@@ -201,7 +206,7 @@ export function attendPrefill(
 ): [Tensor, ...Tensor[]] {
   const { q, k, v, position, valid, keyMask, extra } = tokens;
   const [B, T, H, D] = q.shape as [number, number, number, number];
-  const G = config.n_key_value_heads;
+  const G = k.shape[2]!;
   const whole = hook.wants("attn.hook_pattern") || hook.wants("attn.hook_attn_scores");
   const chunk = whole || T <= QUERY_CHUNK * 1.5 ? T : QUERY_CHUNK;
   const parts = Array.from({ length: Math.ceil(T / chunk) }, (_, i) => {
@@ -212,7 +217,7 @@ export function attendPrefill(
     const key = tf.transpose(tf.slice(position, [0, 0], [n, 1]));
     const causal = causalMask(query, key, tokens, H / G);
     const mask = keyMask ? tf.add(causal, tf.slice(keyMask, [0, 0, 0, 0], [B, 1, 1, n])) : causal;
-    const until = (t: Tensor): Tensor => (n === T ? t : tf.slice(t, [0, 0, 0, 0], [B, n, G, D]));
+    const until = (t: Tensor): Tensor => (n === T ? t : tf.slice(t, [0, 0, 0, 0], [B, n, t.shape[2]!, t.shape[3]!]));
     const queries = tf.slice(q, [0, first, 0, 0], [B, C, H, D]);
     const { z, pattern } = attend({ q: queries, k: until(k), v: until(v), mask, extra }, config, hook);
     return [z, ...reducePattern(pattern, reductions, { query, key, valid: tf.slice(valid, [first, 0], [C, 1]) })];

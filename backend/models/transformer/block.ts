@@ -1,10 +1,11 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { gatherRows } from "../../runtime/ops.ts";
 import { tf } from "../../runtime/tf.ts";
-import type { ModelConfig } from "../config.ts";
+import { headShape, type ModelConfig } from "../config.ts";
 import type { BlockWeights, NormWeights } from "../weights/block-parts.ts";
 import type { EndWeights } from "../weights/weights.ts";
 import { softCap } from "./attention.ts";
+import { codeVectors, nearestCodes, straightThrough } from "./bottleneck.ts";
 import type { Hook } from "./hook.ts";
 
 /** A block of the transformer: its weights, the model's config and the hook points of its activations. */
@@ -81,11 +82,10 @@ export function normaliseHeads(x: Tensor, w: Tensor | undefined, config: ModelCo
 /**
  * The part of a block before attention: queries, keys and values, normalised and rotated where the model does so.
  * @param x residual stream [tokens, d_model]
- * @returns query [tokens, heads, d_head], key and value [tokens, kv heads, d_head]
+ * @returns query [tokens, heads, key width], key [tokens, key heads, key width], value [tokens, value heads, value width]
  */
 export function attentionInput(x: Tensor, rotation: Rotation | undefined, block: Block): [Tensor, Tensor, Tensor] {
   const { weights, config, hook } = block;
-  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
   const split = hook.wants("hook_attn_in") || ["q", "k", "v"].some((part) => hook.wants(`hook_${part}_input`));
   const [q, k, v] = split ? splitProjections(x, block) : projections();
   const query = normaliseHeads(hook("attn.hook_q", q!), weights.qNorm, config);
@@ -100,34 +100,40 @@ export function attentionInput(x: Tensor, rotation: Rotation | undefined, block:
 
   function projections(): Tensor[] {
     const normed = normalise(x, weights.ln1, "ln1", block); // [tokens, d_model]
-    const flat = withBias(weights.qkv.apply(normed), weights.qkvBias); // [tokens, (H + 2G) D]
-    const heads = tf.reshape(flat, [-1, H + 2 * G, D]);
-    const tokens = heads.shape[0]!;
-    return [
-      tf.slice(heads, [0, 0, 0], [tokens, H, D]),
-      tf.slice(heads, [0, H, 0], [tokens, G, D]),
-      tf.slice(heads, [0, H + G, 0], [tokens, G, D]),
-    ];
+    const flat = withBias(weights.qkv.apply(normed), weights.qkvBias); // [tokens, all heads' numbers]
+    const tokens = flat.shape[0]!;
+    return projectionRows(config).map(({ first, heads, width }) =>
+      tf.reshape(tf.slice(flat, [0, first], [tokens, heads * width]), [tokens, heads, width]),
+    );
   }
+}
+
+/** Rows of a layer's projection: of its queries, its keys and its values, each a head after the other. */
+export function projectionRows(config: ModelConfig): { first: number; heads: number; width: number }[] {
+  const { queries, keys, values, keyWidth, valueWidth } = headShape(config);
+  return [
+    { first: 0, heads: queries, width: keyWidth },
+    { first: queries * keyWidth, heads: keys, width: keyWidth },
+    { first: (queries + keys) * keyWidth, heads: values, width: valueWidth },
+  ];
 }
 
 /** Queries, keys and values from a copy of the residual stream for every head: hook_{q,k,v}_input [tokens, heads, d_model]. */
 function splitProjections(x: Tensor, block: Block): Tensor[] {
   const { weights, config, hook } = block;
-  const { n_heads: H, n_key_value_heads: G, d_head: D, d_model } = config;
+  const { n_heads: H, d_model } = config;
   const copies = (source: Tensor, heads: number): Tensor =>
     tf.tile(tf.reshape(source, [-1, 1, d_model]), [1, heads, 1]);
   const shared = hook.wants("hook_attn_in") ? hook("hook_attn_in", copies(x, H)) : undefined; // [tokens, H, d_model]
   const wide = weights.qkv.widen();
-  let first = 0;
-  return (["q", "k", "v"] as const).map((part) => {
-    const heads = part === "q" ? H : G;
+  const rows = projectionRows(config);
+  return (["q", "k", "v"] as const).map((part, i) => {
+    const { first, heads, width } = rows[i]!;
     const input = hook(`hook_${part}_input`, shared ?? copies(x, heads));
     const normed = normalise(input, weights.ln1, "ln1", block); // [tokens, heads, d_model]
-    const w = tf.reshape(tf.slice(wide, [first * D, 0], [heads * D, d_model]), [heads, D, d_model]);
-    const out = tf.transpose(tf.matMul(tf.transpose(normed, [1, 0, 2]), w, false, true), [1, 0, 2]); // [tokens, heads, D]
-    const bias = weights.qkvBias && tf.reshape(tf.slice(weights.qkvBias, [first * D], [heads * D]), [heads, D]);
-    first += heads;
+    const w = tf.reshape(tf.slice(wide, [first, 0], [heads * width, d_model]), [heads, width, d_model]);
+    const out = tf.transpose(tf.matMul(tf.transpose(normed, [1, 0, 2]), w, false, true), [1, 0, 2]); // [tokens, heads, width]
+    const bias = weights.qkvBias && tf.reshape(tf.slice(weights.qkvBias, [first], [heads * width]), [heads, width]);
     return bias ? tf.add(out, bias) : out;
   });
 }
@@ -135,7 +141,7 @@ function splitProjections(x: Tensor, block: Block): Tensor[] {
 /**
  * The part of a block after attention: the heads' outputs to the residual stream, then the MLP.
  * @param x residual stream before the block [tokens, d_model]
- * @param z head outputs, heads side by side [tokens, heads * d_head]; looked at as [tokens, heads, d_head]
+ * @param z head outputs, heads side by side [tokens, heads * value width]; looked at as [tokens, heads, value width]
  * @returns residual stream after the block [tokens, d_model]
  */
 export function blockOutput(x: Tensor, z: Tensor, block: Block): Tensor {
@@ -153,7 +159,8 @@ export function blockOutput(x: Tensor, z: Tensor, block: Block): Tensor {
 
 /** The sum of what the heads write [tokens, d_model]. */
 function headsOutput(z: Tensor, { weights, config, hook }: Block): Tensor {
-  const { n_heads: H, d_head: D, d_model } = config;
+  const { n_heads: H, d_model } = config;
+  const D = headShape(config).valueWidth;
   // A reshape between z and its product keeps XLA from its fast path, so only those who look at heads pay for one.
   const split = hook.wants("attn.hook_z") || hook.wants("attn.hook_result");
   const heads = split ? hook("attn.hook_z", tf.reshape(z, [-1, H, D])) : z;
@@ -202,13 +209,42 @@ function activate(x: Tensor, name: ModelConfig["act_fn"]): Tensor {
 }
 
 /**
- * The end of the model: final norm, readout layers, unembedding.
- * @param x residual stream of the tokens whose logits are wanted [tokens, d_model]
+ * The end of the model: final norm, bottleneck, readout layers, unembedding.
+ * @param x residual stream of the tokens whose logits are wanted [tokens, d_model]; with a bottleneck that of the tokens before them, and
+ *   beside it their own embeddings [tokens, 2 d_model]
  * @returns logits [tokens, outputs]
  */
 export function unembed(x: Tensor, weights: EndWeights, config: ModelConfig, hook: Hook): Tensor {
-  const read = unembedInput(x, weights, config, hook);
+  if (config.bottleneck) return decode(x, weights, config, hook).logits;
+  return logitsFrom(unembedInput(x, weights, config, hook), weights, config);
+}
+
+/** Logits [tokens, outputs]. @param read input of the unembedding [tokens, width] */
+function logitsFrom(read: Tensor, weights: EndWeights, config: ModelConfig): Tensor {
   return softCap(withBias(weights.unembed.apply(read), weights.bias), config.output_logits_soft_cap);
+}
+
+/** The end of a model behind its bottleneck, and both sides of the bottleneck. */
+export interface DecodedEnd {
+  /** [tokens, outputs] */
+  logits: Tensor;
+  /** Normalised stream that is coded [tokens, d_model]. */
+  z: Tensor;
+  /** Rows of the codes, int32 [tokens * heads]. */
+  chosen: Tensor;
+  /** Vectors of the codes [tokens, d_model]. */
+  vectors: Tensor;
+}
+
+/** The same of a model with a bottleneck. @param x [tokens, 2 d_model], as `unembed` reads it */
+export function decode(x: Tensor, weights: EndWeights, config: ModelConfig, hook: Hook): DecodedEnd {
+  const [before, own] = tf.split(x, 2, -1) as [Tensor, Tensor];
+  const z = config.final_norm ? normalise(before, weights.ln, "ln_final", { config, hook }) : before;
+  const codes = weights.codes!.widen();
+  const chosen = nearestCodes(z, codes, config.bottleneck!);
+  const vectors = codeVectors(codes, chosen, config.bottleneck!);
+  const read = readOut(tf.add(straightThrough(z, vectors), own), weights);
+  return { logits: logitsFrom(read, weights, config), z, chosen, vectors };
 }
 
 /**
@@ -231,6 +267,10 @@ export function unembedAt(
 
 /** The input of the unembedding: the stream behind the final norm and the readout layers [tokens, width]. */
 function unembedInput(x: Tensor, weights: EndWeights, config: ModelConfig, hook: Hook): Tensor {
-  const normed = config.final_norm ? normalise(x, weights.ln, "ln_final", { config, hook }) : x;
-  return weights.readout.reduce((h, layer) => tf.relu(tf.add(layer.weight.apply(h), layer.bias)), normed);
+  return readOut(config.final_norm ? normalise(x, weights.ln, "ln_final", { config, hook }) : x, weights);
+}
+
+/** The readout layers one after the other. */
+function readOut(x: Tensor, { readout }: EndWeights): Tensor {
+  return readout.reduce((h, layer) => tf.relu(tf.add(layer.weight.apply(h), layer.bias)), x);
 }

@@ -1,5 +1,5 @@
 import { HeadscopeError, unknownName } from "../../common/errors.ts";
-import { configOf, keyWidth, type ModelConfig, mixerOf } from "../config.ts";
+import { configOf, headShape, type ModelConfig, mixerOf } from "../config.ts";
 import { ATTENTION_NAMES, INPUT_NAMES, OUTPUT_NAMES } from "./block.ts";
 import { recurrenceOf, requireAttention } from "./mixers/index.ts";
 import { RECURRENT_NAMES } from "./mixers/recur.ts";
@@ -17,7 +17,8 @@ export function blockHookNames(config: ModelConfig, layer: number): readonly str
 }
 
 function listBlockHooks(config: ModelConfig, layer: number): string[] {
-  const grouped = config.n_key_value_heads !== config.n_heads;
+  const { queries, keys, values } = headShape(config, layer);
+  const grouped = keys !== queries || values !== queries;
   const placement = config.normalization_type === null ? "none" : (config.norm_placement ?? "pre");
   const absent = (name: string): boolean =>
     (/^ln[12]\./.test(name) && placement !== "pre" && placement !== "both") ||
@@ -40,9 +41,13 @@ export function hookNames(model: ModelConfig | { readonly config: ModelConfig })
     blockHookNames(config, l).map((name) => `blocks.${l}.${name}`),
   ).flat();
   const position = config.positional_embedding_type === "standard" ? ["hook_pos_embed"] : [];
-  const last =
-    config.final_norm && config.normalization_type !== null ? ["ln_final.hook_scale", "ln_final.hook_normalized"] : [];
-  return ["hook_embed", ...position, ...blocks, ...last];
+  return ["hook_embed", ...position, ...blocks, ...finalHookNames(config)];
+}
+
+/** Hook names of the final norm; none before a bottleneck, which reads the position before that of its logits. */
+export function finalHookNames({ final_norm, normalization_type, bottleneck }: ModelConfig): string[] {
+  if (!final_norm || normalization_type === null || bottleneck) return [];
+  return ["ln_final.hook_scale", "ln_final.hook_normalized"];
 }
 
 /** The full name of a block's hook point. */
@@ -52,17 +57,19 @@ export function blockHook(layer: number, name: string): string {
 
 /** Shape of an activation without rows and positions in front: heads and width, or width. Patterns: heads. */
 export function activationWidth(config: ModelConfig, name: string): number[] {
-  const { n_heads: H, n_key_value_heads: G, d_head, d_model, d_mlp } = config;
+  const { n_heads: H, d_model, d_mlp } = config;
   const short = name.replace(/^blocks\.\d+\./, "");
   if (/hook_(pattern|attn_scores)$/.test(short)) return [H];
   if (/hook_scale$/.test(short)) return [1];
-  const keys = keyWidth(config, Number(/^blocks\.(\d+)\./.exec(name)?.[1] ?? 0));
-  if (short === "attn.hook_z") return [H, d_head];
-  if (/^attn\.hook_(q|rot_q)$/.test(short)) return [H, keys];
-  if (short === "attn.hook_v") return [G, d_head];
-  if (/^attn\.hook_(k|rot_k)$/.test(short)) return [G, keys];
+  const layer = Number(/^blocks\.(\d+)\./.exec(name)?.[1] ?? 0);
+  const { keys, values, keyWidth, valueWidth } = headShape(config, layer);
+  if (short === "attn.hook_z") return [H, valueWidth];
+  if (/^attn\.hook_(q|rot_q)$/.test(short)) return [H, keyWidth];
+  if (short === "attn.hook_v") return [values, valueWidth];
+  if (/^attn\.hook_(k|rot_k)$/.test(short)) return [keys, keyWidth];
   if (/^hook_(attn_in|q_input)$/.test(short) || short === "attn.hook_result") return [H, d_model];
-  if (/^hook_[kv]_input$/.test(short)) return [G, d_model];
+  if (short === "hook_k_input") return [keys, d_model];
+  if (short === "hook_v_input") return [values, d_model];
   return /^mlp\./.test(short) ? [d_mlp] : [d_model];
 }
 
@@ -84,10 +91,11 @@ export function checkHookName(config: ModelConfig, name: string): void {
   }
   if (block && [...INPUT_NAMES, ...ATTENTION_NAMES].some((each) => name === blockHook(Number(block[1]), each)))
     requireAttention(config, name, [Number(block[1])]);
-  if (/^blocks\.\d+\.hook_attn_in$/.test(name) && config.n_key_value_heads !== config.n_heads)
+  const { queries, keys, values } = headShape(config);
+  if (/^blocks\.\d+\.hook_attn_in$/.test(name) && (keys !== queries || values !== queries))
     throw new HeadscopeError(
       "unsupported",
-      `${name} does not exist here: ${config.n_heads} query heads share ${config.n_key_value_heads} KV heads, and one copy of the stream for each query head can't feed fewer key heads`,
+      `${name} does not exist here: ${queries} query heads share ${keys === values ? `${keys} KV heads` : `the keys of ${keys} heads and the values of ${values}`}, and one copy of the stream for each query head can't feed fewer key heads`,
       { remedy: "use hook_q_input, hook_k_input and hook_v_input" },
     );
   throw unknownName("hook name", name, [...names]);

@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { tf } from "../../runtime/tf.ts";
+import { headShape } from "../config.ts";
 import { attendPrefill, type PrefillInputs } from "./attention.ts";
 import { attentionInput, type Block, blockOutput, type Rotation } from "./block.ts";
 import type { RecurrentMixer } from "./mixers/mixer.ts";
@@ -20,19 +21,24 @@ export interface BlockTokens extends Pick<PrefillInputs, "keyMask" | "windows" |
  */
 export function wholeBlock(x: Tensor, rotation: Rotation | undefined, block: Block, tokens: BlockTokens): Tensor {
   const { config, hook } = block;
-  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
+  const { queries: H, valueWidth } = headShape(config);
   const { rows, positions: T, recurrence, ...reach } = tokens;
   if (recurrence) return blockOutput(x, recur(x, recurrence, block, tokens), block);
   const [q, k, v] = attentionInput(x, rotation, block);
   const prefill = {
-    q: tf.reshape(q, [rows, T, H, D]),
-    k: tf.reshape(k, [rows, T, G, D]),
-    v: tf.reshape(v, [rows, T, G, D]),
+    q: byRow(q, rows),
+    k: byRow(k, rows),
+    v: byRow(v, rows),
     position: tf.tensor2d(Array.from({ length: T }, (_, t) => [t])),
     valid: tf.ones([T, 1]),
     extra: block.weights,
     ...reach,
   };
   const [z] = attendPrefill(prefill, [], config, hook);
-  return blockOutput(x, tf.reshape(z, [rows * T, H * D]), block);
+  return blockOutput(x, tf.reshape(z, [rows * T, H * valueWidth]), block);
+}
+
+/** [rows * tokens, heads, width] -> [rows, tokens, heads, width] */
+export function byRow(t: Tensor, rows: number): Tensor {
+  return tf.reshape(t, [rows, -1, ...t.shape.slice(1)]);
 }

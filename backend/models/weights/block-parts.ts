@@ -1,5 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs";
-import { keyWidth, type ModelConfig, mixerOf } from "../config.ts";
+import { headShape, type ModelConfig, mixerOf } from "../config.ts";
 import { kernelOf } from "../transformer/kernels/index.ts";
 import type { ExtraWeights } from "../transformer/kernels/kernel.ts";
 import { recurrenceOf } from "../transformer/mixers/index.ts";
@@ -48,13 +48,16 @@ const hasHeadNorms = (c: ModelConfig, layer: number): boolean => c.qk_norm !== u
 const model = ({ d_model }: ModelConfig): number[] => [d_model];
 /** Queries, then keys, then values, each a head after the other. */
 function projected(config: ModelConfig, layer: number): number {
-  const { n_heads: H, n_key_value_heads: G, d_head: D } = config;
-  return (H + G) * keyWidth(config, layer) + G * D;
+  const { queries, keys, values, keyWidth, valueWidth } = headShape(config, layer);
+  return (queries + keys) * keyWidth + values * valueWidth;
 }
 /** The gate's rows, then the linear ones; without gate the linear ones alone. */
 const hidden = ({ gated_mlp, d_mlp }: ModelConfig): number => (gated_mlp ? 2 : 1) * d_mlp;
-/** Of each head, or of all heads as one vector. */
-const heads = (c: ModelConfig, count: number): number[] => [c.qk_norm === "all" ? count * c.d_head : c.d_head];
+/** Of each query's or key's head, or of all heads as one vector. */
+const heads = (c: ModelConfig, of: "queries" | "keys"): number[] => {
+  const { [of]: count, keyWidth } = headShape(c);
+  return [c.qk_norm === "all" ? count * keyWidth : keyWidth];
+};
 
 const hasExtra =
   (part: keyof ExtraWeights) =>
@@ -69,7 +72,14 @@ const hasGate =
 const CONVOLUTION = 4;
 /** The step with which a selective layer begins: softplus(-4) = 0.018. */
 const FIRST_STEP = -4;
-const byKvHead = (c: ModelConfig): number[] => [c.n_key_value_heads, c.d_head];
+const byKeyHead = (c: ModelConfig): number[] => {
+  const { keys, keyWidth } = headShape(c);
+  return [keys, keyWidth];
+};
+const byValueHead = (c: ModelConfig): number[] => {
+  const { values, valueWidth } = headShape(c);
+  return [values, valueWidth];
+};
 
 const ROWS = [
   { field: "ln1", part: "ln1", kind: "norm", stage: "input", shape: model, has: (c) => norms(c, "pre") },
@@ -79,12 +89,12 @@ const ROWS = [
   { field: "step", part: "attn.step", kind: "matrix", stage: "input", shape: (c) => [c.n_heads, c.d_model], has: hasGate("step") },
   { field: "stepBias", part: "attn.step_bias", kind: "vector", stage: "input", shape: (c) => [c.n_heads], has: hasGate("stepBias"), initial: FIRST_STEP },
   { field: "decay", part: "attn.decay", kind: "vector", stage: "input", shape: (c) => [c.n_heads], has: isRecurrent },
-  { field: "qNorm", part: "attn.q_norm.w", kind: "scale", stage: "input", shape: (c) => heads(c, c.n_heads), has: hasHeadNorms },
-  { field: "kNorm", part: "attn.k_norm.w", kind: "scale", stage: "input", shape: (c) => heads(c, c.n_key_value_heads), has: hasHeadNorms },
-  { field: "keyBias", part: "attn.key_bias", kind: "vector", stage: "attention", shape: byKvHead, has: hasExtra("keyBias") },
-  { field: "valueBias", part: "attn.value_bias", kind: "vector", stage: "attention", shape: byKvHead, has: hasExtra("valueBias") },
+  { field: "qNorm", part: "attn.q_norm.w", kind: "scale", stage: "input", shape: (c) => heads(c, "queries"), has: hasHeadNorms },
+  { field: "kNorm", part: "attn.k_norm.w", kind: "scale", stage: "input", shape: (c) => heads(c, "keys"), has: hasHeadNorms },
+  { field: "keyBias", part: "attn.key_bias", kind: "vector", stage: "attention", shape: byKeyHead, has: hasExtra("keyBias") },
+  { field: "valueBias", part: "attn.value_bias", kind: "vector", stage: "attention", shape: byValueHead, has: hasExtra("valueBias") },
   { field: "sinkLogit", part: "attn.sink_logit", kind: "vector", stage: "attention", shape: (c) => [c.n_heads], has: hasExtra("sinkLogit") },
-  { field: "o", part: "attn.o", kind: "matrix", stage: "output", shape: (c) => [c.d_model, c.n_heads * c.d_head], has: () => true, always: true },
+  { field: "o", part: "attn.o", kind: "matrix", stage: "output", shape: (c) => [c.d_model, c.n_heads * headShape(c).valueWidth], has: () => true, always: true },
   { field: "oBias", part: "attn.o_bias", kind: "bias", stage: "output", shape: model, has: () => false },
   { field: "ln1Post", part: "ln1_post", kind: "norm", stage: "output", shape: model, has: (c) => norms(c, "post") },
   { field: "ln2", part: "ln2", kind: "norm", stage: "output", shape: model, has: (c) => hasMlp(c) && norms(c, "pre") },

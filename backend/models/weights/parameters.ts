@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { unknownName } from "../../common/errors.ts";
 import { tf } from "../../runtime/tf.ts";
-import { configOf, keyWidth, type ModelConfig } from "../config.ts";
+import { configOf, headShape, type ModelConfig } from "../config.ts";
 import { partTensors, type Slot, slotsOf, type Weights } from "./weights.ts";
 
 /** Rows of a part, from `first` (default 0) on, laid out along `axes` and turned into `order`. */
@@ -27,15 +27,15 @@ const hasMlp = ({ attn_only }: ModelConfig): boolean => !attn_only;
 const inOut = (_: ModelConfig, axes: readonly number[]): Cut => ({ axes, order: [1, 0] });
 /** Rows of a layer's projection. */
 type Rows = (config: ModelConfig, layer: number) => Cut;
-const queries = (c: ModelConfig, layer: number) => ({ first: 0, axes: [c.n_heads, keyWidth(c, layer)] });
-const keys = (c: ModelConfig, layer: number) => ({
-  first: c.n_heads * keyWidth(c, layer),
-  axes: [c.n_key_value_heads, keyWidth(c, layer)],
-});
-const values = (c: ModelConfig, layer: number) => ({
-  first: (c.n_heads + c.n_key_value_heads) * keyWidth(c, layer),
-  axes: [c.n_key_value_heads, c.d_head],
-});
+const queries = (c: ModelConfig, layer: number) => ({ first: 0, axes: [c.n_heads, headShape(c, layer).keyWidth] });
+const keys = (c: ModelConfig, layer: number) => {
+  const { queries, keys, keyWidth } = headShape(c, layer);
+  return { first: queries * keyWidth, axes: [keys, keyWidth] };
+};
+const values = (c: ModelConfig, layer: number) => {
+  const { queries, keys, values, keyWidth, valueWidth } = headShape(c, layer);
+  return { first: (queries + keys) * keyWidth, axes: [values, valueWidth] };
+};
 const gate = (c: ModelConfig) => ({ first: 0, axes: [c.d_mlp] });
 const linear = (c: ModelConfig) => ({ first: c.gated_mlp ? c.d_mlp : 0, axes: [c.d_mlp] });
 /** Columns [d_model] of rows, turned to the front of their innermost axis: [heads, d_model, d_head], [d_model, d_mlp]. */
@@ -54,7 +54,11 @@ const SLICES: readonly Slice[] = [
   { name: "attn.W_Q", part: "attn.qkv", cut: fromModel(queries) },
   { name: "attn.W_K", part: "attn.qkv", cut: fromModel(keys) },
   { name: "attn.W_V", part: "attn.qkv", cut: fromModel(values) },
-  { name: "attn.W_O", part: "attn.o", cut: (c) => ({ axes: [c.d_model, c.n_heads, c.d_head], order: [1, 2, 0] }) },
+  {
+    name: "attn.W_O",
+    part: "attn.o",
+    cut: (c) => ({ axes: [c.d_model, c.n_heads, headShape(c).valueWidth], order: [1, 2, 0] }),
+  },
   { name: "attn.b_Q", part: "attn.qkv_bias", cut: (c, _, l) => queries(c, l), has: always },
   { name: "attn.b_K", part: "attn.qkv_bias", cut: (c, _, l) => keys(c, l), has: always },
   { name: "attn.b_V", part: "attn.qkv_bias", cut: (c, _, l) => values(c, l), has: always },
@@ -68,6 +72,7 @@ const SLICES: readonly Slice[] = [
   { name: "b", part: "bias" },
   { name: "unembed.W_U", part: "unembed", cut: inOut, has: always },
   { name: "unembed.b_U", part: "unembed_bias", has: always },
+  { name: "soft_prompt.W_P", part: "soft_prompt" },
 ];
 
 const moduleOf = (name: string): string => name.split(".", 1)[0]!;

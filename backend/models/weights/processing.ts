@@ -4,8 +4,10 @@ import { HeadscopeError, unknownName } from "../../common/errors.ts";
 import { PROCESSING, type Processing } from "../../common/words.ts";
 import { tf } from "../../runtime/tf.ts";
 import type { ModelConfig } from "../config.ts";
+import { requireOpenEnd } from "../transformer/bottleneck.ts";
 import { kernelOf } from "../transformer/kernels/index.ts";
 import { requireAttention } from "../transformer/mixers/index.ts";
+import { requireEqualHeads } from "../transformer/unequal-heads.ts";
 import type { BlockWeights, NormWeights } from "./block-parts.ts";
 import { Matrix } from "./matrix.ts";
 import { partTensors, type Weights } from "./weights.ts";
@@ -67,7 +69,11 @@ export function processWeights(
       "its weights are kept in fewer bits, and changed ones would be rounded again",
       "use --weights f32",
     );
-  if (steps.length > 0) requireAttention(config, `${path}: ${steps[0]}`);
+  if (steps.length > 0) {
+    requireAttention(config, `${path}: ${steps[0]}`);
+    requireEqualHeads(config, `${path}: ${steps[0]}`);
+    requireOpenEnd(config, `${path}: ${steps[0]}`);
+  }
   const before = { config, weights };
   for (const name of steps) {
     // What fold_ln makes of a layer norm's offset are value biases too.
@@ -172,7 +178,7 @@ function plain(norm: NormWeights): NormWeights {
 
 function centreWriting({ config, weights }: ProcessedParts): ProcessedParts {
   const vectors = config.d_input !== undefined;
-  const { embed, unembed, posEmbed, embedBias } = weights;
+  const { embed, unembed, posEmbed, embedBias, softPrompt } = weights;
   const tied = unembed === embed;
   const blocks = weights.blocks.map((block): BlockWeights => {
     const written = {
@@ -188,8 +194,9 @@ function centreWriting({ config, weights }: ProcessedParts): ProcessedParts {
     embed: centred(embed, vectors ? 0 : 1),
     embedBias: centredBias(embedBias),
     posEmbed: posEmbed && centred(posEmbed, 1),
+    softPrompt: softPrompt && centred(softPrompt, 1),
   };
-  free(tied ? undefined : embed, embedBias, posEmbed);
+  free(tied ? undefined : embed, embedBias, posEmbed, softPrompt);
   return { config: { ...config, tie_word_embeddings: false }, weights: { ...weights, ...embedded, blocks } };
 }
 

@@ -65,6 +65,24 @@ export function initialParameters(places: readonly ParameterPlace[], seed: numbe
   return values;
 }
 
+/**
+ * Parameters with the tensors that another model has too, by their names; the rest stays [parameters].
+ * @param other parameters and their layout, whose tensors of one name have one shape
+ */
+export function withTensorsOf(
+  places: readonly ParameterPlace[],
+  values: Float32Array,
+  other: { readonly places: readonly ParameterPlace[]; readonly values: Float32Array },
+): Float32Array {
+  const all = values.slice();
+  const theirs = new Map(other.places.map((place) => [place.name, place]));
+  for (const { name, offset } of places) {
+    const place = theirs.get(name);
+    if (place) all.set(other.values.subarray(place.offset, place.offset + place.size), offset);
+  }
+  return all;
+}
+
 /** Streams of a run's seed from which initial values come; steps have the streams from 0 on. */
 const INITIAL_STREAM = 0xe0000000;
 

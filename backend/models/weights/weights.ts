@@ -25,9 +25,13 @@ export interface Weights {
   blocks: BlockWeights[];
   lnFinal?: NormWeights | undefined;
   readout?: ReadoutLayer[] | undefined;
+  /** Vectors of a bottleneck's codes, head after head [heads * codes, d_model / heads]. */
+  codes?: Matrix | undefined;
   /** [outputs, d_model or the last readout layer's width]; the very object of `embed` where the two are tied. */
   unembed: Matrix;
   unembedBias?: Tensor | undefined;
+  /** Vectors before the sequence [soft_prompt, d_model]. */
+  softPrompt?: Matrix | undefined;
 }
 
 const BEFORE_BLOCKS: readonly WeightPart[] = [
@@ -37,6 +41,7 @@ const BEFORE_BLOCKS: readonly WeightPart[] = [
 ]; // biome-ignore format: a table
 const AFTER_BLOCKS: readonly WeightPart[] = [
   { field: "lnFinal", part: "ln_final", kind: "norm", shape: (c) => [c.d_model], has: (c) => c.final_norm && c.normalization_type !== null },
+  { field: "codes", part: "codes", kind: "matrix", shape: codesShape, has: (c) => c.bottleneck !== undefined },
 ]; // biome-ignore format: a table
 const READOUT: readonly WeightPart[] = [
   { field: "weight", part: "weight", kind: "matrix", shape: (c, i) => [c.readout_hidden![i]!, readoutWidth(c, i)], has: () => true },
@@ -46,6 +51,17 @@ const OUTPUT: readonly WeightPart[] = [
   { field: "unembed", part: "unembed", kind: "matrix", shape: (c) => [outputWidth(c), readoutWidth(c)], has: (c) => !c.tie_word_embeddings },
   { field: "unembedBias", part: "unembed_bias", kind: "bias", shape: (c) => [outputWidth(c)], has: (c) => hasReadout(c) || c.d_input !== undefined },
 ]; // biome-ignore format: a table
+
+/** Behind all others: the initial values of these are the same with and without it. */
+const PROMPT: readonly WeightPart[] = [
+  { field: "softPrompt", part: "soft_prompt", kind: "matrix", shape: (c) => [c.soft_prompt ?? 0, c.d_model], has: (c) => c.soft_prompt !== undefined },
+]; // biome-ignore format: a table
+
+/** Shape of a bottleneck's codes. */
+function codesShape({ bottleneck, d_model }: ModelConfig): number[] {
+  const { heads, codes } = bottleneck ?? { heads: 1, codes: 0 };
+  return [heads * codes, d_model / heads];
+}
 
 const hasReadout = ({ readout_hidden = [] }: ModelConfig): boolean => readout_hidden.length > 0;
 
@@ -87,6 +103,7 @@ export function slotsOf(config: ModelConfig): Slot[] {
     ...group(AFTER_BLOCKS),
     ...readout_hidden.flatMap((_, i) => group(READOUT, `readout.${i}.`, i)),
     ...group(OUTPUT),
+    ...group(PROMPT),
   ];
 }
 
@@ -103,7 +120,7 @@ export function weightsOf({ n_layers, readout_hidden = [] }: ModelConfig, tensor
   const group = (parts: readonly WeightPart[], prefix = ""): unknown =>
     Object.fromEntries(parts.map((row) => [row.field, leaf(row, prefix)]).filter(([, held]) => held !== undefined));
   const readout = readout_hidden.map((_, i) => group(READOUT, `readout.${i}.`) as ReadoutLayer);
-  const outer = group([...BEFORE_BLOCKS, ...AFTER_BLOCKS, ...OUTPUT]) as Omit<Weights, "blocks">;
+  const outer = group([...BEFORE_BLOCKS, ...AFTER_BLOCKS, ...OUTPUT, ...PROMPT]) as Omit<Weights, "blocks">;
   return {
     ...outer,
     unembed: outer.unembed ?? outer.embed,
@@ -129,6 +146,7 @@ export function partTensors(weights: Weights): PartTensors {
   group(AFTER_BLOCKS, weights);
   for (const [i, layer] of readout.entries()) group(READOUT, layer, `readout.${i}.`);
   group(OUTPUT, unembed === embed ? rest : weights);
+  group(PROMPT, weights);
   return tensors;
 }
 
@@ -194,6 +212,8 @@ export function flattenStages(block: BlockWeights): Readonly<Record<BlockPart["s
 export interface EndWeights {
   ln?: NormWeights;
   readout: readonly ReadoutLayer[];
+  /** Of a bottleneck. */
+  codes?: Matrix;
   unembed: Matrix;
   bias?: Tensor;
 }
@@ -203,6 +223,7 @@ export function flattenEnd(weights: Weights, unembed: Matrix = weights.unembed):
   const layers = weights.readout ?? [];
   const outer = flatten({
     ...(weights.lnFinal ? { ln: weights.lnFinal } : {}),
+    ...(weights.codes ? { codes: weights.codes } : {}),
     unembed,
     ...(weights.unembedBias ? { bias: weights.unembedBias } : {}),
   });

@@ -32,8 +32,9 @@ export interface ChangedPlaces {
 
 /** The tensors that parameters name. @throws HeadscopeError `usage` for a name of nothing */
 export function changedPlaces({ places, training }: ChangedModel): ChangedPlaces {
-  const { freeze = [], reset = ["embed"], reset_every, prune, prune_parts } = training;
-  const frozen = selectPlaces(places, freeze, "freeze");
+  const { freeze = [], train_only, reset = ["embed"], reset_every, prune, prune_parts } = training;
+  const only = train_only && selectPlaces(places, train_only, "train_only");
+  const frozen = only ? places.filter((place) => !only.includes(place)) : selectPlaces(places, freeze, "freeze");
   const hasMlp = places.some(({ name }) => name.includes(".mlp."));
   const parts = prune === "heads" ? ["attention"] : (prune_parts ?? ["attention", ...(hasMlp ? ["mlp"] : [])]);
   const free = prune === undefined ? [] : selectPlaces(places, parts, "prune_parts");

@@ -1,5 +1,6 @@
 import { HeadscopeError } from "../../common/errors.ts";
 import { counted } from "../../common/text.ts";
+import { HEAD_FIELDS } from "../../models/config.ts";
 import { type ChangedModel, changedPlaces } from "./changes.ts";
 import type { ChangeParams } from "./parameters.ts";
 import { attentionOf, pruneSchedule } from "./prune.ts";
@@ -7,6 +8,7 @@ import { attentionOf, pruneSchedule } from "./prune.ts";
 /** Parameters that say nothing without another one. */
 const NEEDS = {
   reset_every: ["reset", "reset_until"],
+  code_restart: ["code_restart_until"],
   prune: ["prune_sparsity", "prune_parts", "prune_start", "prune_end", "prune_every"],
 } as const satisfies Partial<Record<keyof ChangeParams, readonly (keyof ChangeParams)[]>>;
 
@@ -21,6 +23,13 @@ export function checkChanges(model: ChangedModel): void {
     if (idle !== undefined && training[leader as keyof typeof NEEDS] === undefined)
       throw refusal([idle, leader], `${idle} says nothing without ${leader}`, `give ${leader}, or leave ${idle} out`);
   }
+  checkCodes(model);
+  if (training.freeze && training.train_only)
+    throw refusal(
+      ["freeze", "train_only"],
+      "freeze names weights that stay, and train_only says that all stay but some",
+      "give one of them",
+    );
   const { frozen, reset } = changedPlaces(model);
   if (frozen.length === places.length)
     throw refusal(["freeze"], "freeze leaves no weight to be trained", "leave a part out of it");
@@ -29,6 +38,42 @@ export function checkChanges(model: ChangedModel): void {
     throw refusal(["freeze", "reset"], `${both.name} is frozen and drawn anew`, "leave it out of freeze or of reset");
   checkResets(training);
   checkPruning(model);
+}
+
+/** Parameters of a bottleneck's codes. */
+const OF_CODES = ["commitment", "code_restart", "code_restart_until"] as const;
+
+function checkCodes(model: ChangedModel): void {
+  const { training, config } = model;
+  const idle = OF_CODES.find((name) => training[name] !== undefined);
+  if (config.bottleneck === undefined) {
+    if (idle === undefined) return;
+    throw refusal(
+      [idle, "codes"],
+      `${idle} is of a bottleneck, and there are no codes`,
+      `leave ${idle} out, or give codes`,
+    );
+  }
+  const { code_restart: every, code_restart_until: until, steps } = training;
+  const { frozen, pruned } = changedPlaces(model);
+  if (every !== undefined && frozen.some(({ name }) => name === "codes"))
+    throw refusal(
+      ["freeze", "code_restart"],
+      "codes are frozen and restarted",
+      "leave them out of freeze, or code_restart",
+    );
+  if (until !== undefined && until >= steps)
+    throw refusal(
+      ["code_restart_until", "steps"],
+      `no step follows a restart of codes after step ${until} of ${steps}`,
+      `give at most ${steps - 1}`,
+    );
+  if (pruned.some(({ name }) => name === "codes"))
+    throw refusal(
+      ["prune_parts"],
+      "codes are chosen by their distance, of which a pruned number is a part",
+      "leave codes out",
+    );
 }
 
 function checkResets({ reset_every: every, reset_until: until, steps }: ChangedModel["training"]): void {
@@ -86,6 +131,13 @@ function checkPruning(model: ChangedModel): void {
         ["prune", "mixer"],
         `prune=heads takes heads of attention, and layer ${recurrent} has none`,
         "prune weights, or say mixer=attention",
+      );
+    const unequal = HEAD_FIELDS.find((field) => config[field] !== undefined);
+    if (unequal)
+      throw refusal(
+        ["prune", unequal],
+        "prune=heads takes a query with a key and a value of its own, and here they differ in number or width",
+        `prune weights, or leave ${unequal} out`,
       );
     const heads = attentionOf(pruned).length * config.n_heads;
     const gone = Math.round(sparsity * heads);

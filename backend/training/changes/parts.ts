@@ -2,9 +2,19 @@ import { HeadscopeError } from "../../common/errors.ts";
 import type { ParameterPlace } from "../../models/weights/trainable.ts";
 
 /** Parts of a model by which parameters name its weights, in the order of the forward. */
-export const MODEL_PARTS = ["embed", "pos_embed", "attention", "mlp", "norm", "readout", "unembed"] as const;
+export const MODEL_PARTS = [
+  "embed",
+  "pos_embed",
+  "attention",
+  "mlp",
+  "norm",
+  "codes",
+  "readout",
+  "unembed",
+  "soft_prompt",
+] as const;
 
-/** A part of a model: embeddings with their bias, all blocks' attention or MLPs, all norms, the layers of the output. */
+/** A part of a model: embeddings with their bias, all blocks' attention or MLPs, all norms, the layers of the output, the soft prompt. */
 export type ModelPart = (typeof MODEL_PARTS)[number];
 
 /** Form of a selector: a part, a layer, or a part of a layer. */

@@ -1,5 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { z } from "zod";
+import { headShape } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
 import { blockHook, checkLayer } from "../../models/transformer/hook-points.ts";
 import { parameter } from "../../models/weights/parameters.ts";
@@ -33,16 +34,16 @@ export const request = handler({
 
 /**
  * The norm of what each key's value writes into the residual stream through each query head's part of W_O.
- * @param values [1, positions, kv heads, d_head]
+ * @param values [1, positions, value heads, value width]
  * @returns [heads, 1, key]
  * @see Kobayashi et al. 2020, Attention is Not Only a Weight
  */
 function writtenNorms(model: Model, layer: number, values: Tensor): Tensor {
-  const { n_heads: H, n_key_value_heads: G, d_head } = model.config;
+  const { queries: H, values: G, valueWidth } = headShape(model.config, layer);
   const positions = values.shape[1]!;
-  const byHead = tf.reshape(tf.transpose(values, [0, 2, 1, 3]), [G, positions * d_head]);
+  const byHead = tf.reshape(tf.transpose(values, [0, 2, 1, 3]), [G, positions * valueWidth]);
   const group = Array.from({ length: H }, (_, h) => Math.floor((h * G) / H));
-  const shared = tf.reshape(gatherRows(byHead, tf.tensor1d(group, "int32")), [H, positions, d_head]);
+  const shared = tf.reshape(gatherRows(byHead, tf.tensor1d(group, "int32")), [H, positions, valueWidth]);
   const written = tf.matMul(shared, parameter(model, blockHook(layer, "attn.W_O"))); // [heads, key, d_model]
   return tf.reshape(tf.sqrt(tf.sum(tf.square(written), 2)), [H, 1, positions]);
 }

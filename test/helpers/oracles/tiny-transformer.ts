@@ -59,6 +59,7 @@ export function tinyParameters(config: ModelConfig, parameters: readonly OracleP
   };
   const element: Record<string, (i: number) => number> = {
     embed: (i) => initial("embed.W_E", i),
+    soft_prompt: (i) => initial("soft_prompt.W_P", i),
     pos_embed: (i) => initial("pos_embed.W_pos", i),
     "blocks.0.attn.qkv": (i) => attention(Math.floor(i / D), i % D),
     "blocks.0.attn.o": (i) => initial("blocks.0.attn.W_O", (i % (H * E)) * D + Math.floor(i / (H * E))),
@@ -88,6 +89,21 @@ export function inOracleOrder(
   });
   model.dispose();
   return Float32Array.from(parts.flatMap((part) => [...part]));
+}
+
+/** An oracle's initial parameters as our vector, whatever their shapes: each of our numbers goes where its place in the oracle's order says. */
+export function oracleStart(config: ModelConfig, parameters: readonly OracleParameter[]): Float32Array {
+  const places = Float32Array.from({ length: parameterCount(parameterLayout(config)) }, (_, i) => i);
+  const order = inOracleOrder(places, config, parameters);
+  const vector = new Float32Array(places.length);
+  let next = 0;
+  for (const { name, index, shape } of parameters)
+    for (let i = 0; i < shape.reduce((a, b) => a * b, 1); i++) {
+      const u = Math.sin(0.37 * (i + 1) ** 2 + index);
+      const plain = name.endsWith("W_E") || name.endsWith("W_pos") ? u : 0.7 * u;
+      vector[order[next++]!] = name.endsWith(".w") ? 1 + 0.1 * u : name.endsWith(".b") ? 0.1 * u : plain;
+    }
+  return vector;
 }
 
 /** Largest distance of two vectors' numbers; Infinity for vectors of different lengths. */

@@ -79,6 +79,38 @@ describe("train --from", () => {
   });
 });
 
+describe("a soft prompt", () => {
+  const common = ["--probes", "none", "--steps", "2", ...params(...SMALL), "--json"];
+  const tune = async (from: string, ...given: string[]) => {
+    const made = await run("train", "induction", "--from", from, ...params(...given), ...common);
+    return { ...made, id: made.code === 0 ? made.json<{ run: string }>().run : "" };
+  };
+
+  test("is put before a run's weights, stays with them, and is taken off", async () => {
+    const first = await checkpoint("induction-1", 2);
+    const prompted = await tune("run:induction-1@2", "soft_prompt=3", "train_only=soft_prompt");
+    const [before, after] = [await checkpoint(prompted.id, 0), await checkpoint(prompted.id, 2)];
+    const size = first.parameters.length;
+    for (const each of [before, after]) expect(each.parameters.slice(0, size)).toEqual(first.parameters);
+    expect(after.parameters.slice(size)).not.toEqual(before.parameters.slice(size));
+    const weights = await tune(`run:${prompted.id}`, "freeze=soft_prompt");
+    const tuned = await checkpoint(weights.id, 2);
+    expect(tuned.parameters.slice(size)).toEqual(after.parameters.slice(size));
+    const bare = await tune(`run:${weights.id}`, "soft_prompt=0");
+    expect((await checkpoint(bare.id, 0)).parameters).toEqual(tuned.parameters.slice(0, size));
+  });
+
+  test("of another number of vectors is refused, and so is a mean with a run without one", async () => {
+    const prompted = await tune("run:induction-1@2", "soft_prompt=3");
+    const other = await tune(`run:${prompted.id}`, "soft_prompt=2");
+    expect(other.code).not.toBe(0);
+    expect(other.stderr).toContain("soft_prompt [3,16] there, [2,16] here");
+    const soup = await run("runs", "soup", "induction-1", prompted.id);
+    expect(soup.code).not.toBe(0);
+    expect(soup.stderr).toContain("soft_prompt 3 there, none here");
+  });
+});
+
 describe("runs soup", () => {
   beforeAll(async () => {
     for (const rate of ["0.003", "0.01"])

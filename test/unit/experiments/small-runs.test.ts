@@ -11,8 +11,19 @@ const SMALL = { seeds: [0, 1], steps: 100, n_layers: 1, d_model: 8, batch: 8, ro
 const RUNS = [
   ["bayesian-prism", { ...SMALL, n_heads: 1, examples: 6, contexts: 8 }, 7],
   ["forgetting", { ...SMALL, n_heads: 1, examples: 6, tuning_steps: 20 }, 2],
+  ["promot", { ...SMALL, n_heads: 1, examples: 6, tuning_steps: 20, prompt_steps: 20, vectors: 2 }, 3],
+  [
+    "attention-variants",
+    { ...SMALL, n_heads: 2, dimension: 2, examples: 4, shares: [2], powers: [2], rows: 64 },
+    3,
+  ],
   ["uncertainty", { ...SMALL, n_heads: 1, examples: 6, shown: 4 }, 5],
   ["bayesian-averaging", { ...SMALL, context: 16, concepts: 2, vocabulary: 4, states: 2, checkpoints: 3 }, 2],
+  [
+    "cognitive-maps",
+    { seeds: [0, 1], steps: 100, n_heads: 1, d_model: 8, batch: 8, moves: 8, codes: 8, walks: 32, problems: 16, fresh_steps: 20 },
+    2,
+  ],
   [
     "learning-algorithm",
     { seeds: [0, 1], steps: 100, dimension: 2, examples: 4, depths: [1, 2], d_model: 8, widths: [4, 8], batch: 8, rows: 32 },

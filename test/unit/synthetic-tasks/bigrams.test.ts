@@ -106,6 +106,20 @@ describe("sequences of zipf-bigram", () => {
     expect(fresh.tokens).not.toEqual(task.sample(world, params, new Random(1, 7), 40).tokens);
   });
 
+  it("are those of the pool that were chosen, where some were", () => {
+    const params = make({ sequences: 5, chosen: [1, 4] });
+    const { context } = params;
+    const world = task.world(params, 1);
+    const row = (tokens: Int32Array, r: number) => tokens.slice(r * context, (r + 1) * context).join(" ");
+    const { tokens } = task.sample(world, params, new Random(1, 1), 40);
+    const drawn = new Set(Array.from({ length: 40 }, (_, r) => row(tokens!, r)));
+    expect(drawn).toEqual(new Set([1, 4].map((number) => row(world.pool!.tokens!, number))));
+    expect(() => task.check(make({ sequences: 5, chosen: [5] }))).toThrow(
+      refused("usage", { field: ["chosen", "sequences"] }),
+    );
+    expect(() => task.check(make({ chosen: [0] }))).toThrow(refused("usage", { field: ["chosen", "sequences"] }));
+  });
+
   it("refuses a marker outside of the sequence, and triggers that leave no words", () => {
     expect(() => task.check(make({ marker: 32 }))).toThrow(refused("usage", { field: ["marker", "context"] }));
     expect(() => task.check(make({ vocabulary: 8, triggers: 6 }))).toThrow(

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { greedySoup, meanParameters } from "../../../backend/training/soup.ts";
+import { greedySoup, meanParameters } from "../../../backend/training/origins/soup.ts";
 
 /** Minus the squared distance from a target. */
 const near =

@@ -20,10 +20,11 @@ export function extraScores(q: Tensor, extra: ExtraWeights | undefined, config: 
 
 /** The part of the heads' outputs that comes from the extra key [rows, heads, query, d_head]. @param weight of that key [rows, heads, query, 1] */
 export function extraOutput(weight: Tensor, value: Tensor, config: ModelConfig): Tensor {
-  return tf.mul(weight, tf.reshape(byQueryHead(value, config), [1, config.n_heads, 1, config.d_head]));
+  return tf.mul(weight, tf.reshape(byQueryHead(value, config), [1, config.n_heads, 1, value.shape[1]!]));
 }
 
-/** A vector of each KV head for the query heads that share it [heads, d_head]. @param t [kv heads, d_head] */
-function byQueryHead(t: Tensor, { n_heads: H, n_key_value_heads: G, d_head: D }: ModelConfig): Tensor {
+/** A vector of each key's or value's head for the query heads that share it [heads, width]. @param t [kv heads, width] */
+function byQueryHead(t: Tensor, { n_heads: H }: ModelConfig): Tensor {
+  const [G, D] = t.shape as [number, number];
   return H === G ? t : tf.reshape(tf.tile(tf.reshape(t, [G, 1, D]), [1, H / G, 1]), [H, D]);
 }

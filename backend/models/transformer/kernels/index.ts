@@ -2,6 +2,7 @@ import { HeadscopeError } from "../../../common/errors.ts";
 import type { AttentionKernelName } from "../../../common/words.ts";
 import type { ModelConfig } from "../../config.ts";
 import { requireAttention } from "../mixers/index.ts";
+import { requireEqualHeads } from "../unequal-heads.ts";
 import type { AttentionKernel } from "./kernel.ts";
 import { linear } from "./linear.ts";
 import { polynomial } from "./polynomial.ts";
@@ -24,13 +25,17 @@ export function kernelOf({ attention = "softmax" }: Pick<ModelConfig, "attention
   return KERNELS[attention];
 }
 
+/** Fields of a config by which attention can be another than plain softmax over keys and values of one shape. */
+type SoftmaxFields = Pick<ModelConfig, "attention" | "mixer"> & Parameters<typeof requireEqualHeads>[0];
+
 /**
- * Insists on plain softmax attention, for whoever reckons with it.
+ * Insists on plain softmax attention over keys and values of one shape, for whoever reckons with it.
  * @param who the subject of the error, such as "probe on-the-fly"
- * @throws HeadscopeError (unsupported) for a model of another kernel, or with layers without attention
+ * @throws HeadscopeError (unsupported) for a model of another kernel, with layers without attention, or with keys and values that differ in number or width
  */
-export function requireSoftmax(config: Pick<ModelConfig, "attention" | "mixer">, who: string): void {
+export function requireSoftmax(config: SoftmaxFields, who: string): void {
   requireAttention(config, who);
+  requireEqualHeads(config, who);
   const { name, title } = kernelOf(config);
   if (name === "softmax") return;
   throw new HeadscopeError("unsupported", `${who} reckons with softmax attention, and this model has ${title}`, {

@@ -252,7 +252,7 @@ describe("training's forward", () => {
       const rotation = model.rotary!;
       const turn = (t: Tensor): Tensor =>
         tf.tile(tf.reshape(tf.slice(t, [0, 0], [12, own.rotary_dim]), [12, 1, own.rotary_dim]), [2, 1, 1]);
-      const logits = trainingForward(own, weights, {
+      const { logits } = trainingForward(own, weights, {
         read: tf.tensor1d(tokens.flat(), "int32"),
         rows: 2,
         positions: 12,

@@ -30,6 +30,7 @@ import {
   inOracleOrder,
   largestDistance,
   type OracleParameter,
+  oracleStart,
   TINY_CONFIG,
   TINY_SHAPE,
   tinyBatch,
@@ -50,21 +51,6 @@ const { cases } = JSON.parse(readFileSync(file, "utf8")) as { cases: Case[] };
 const CASES = cases.map((each) => [each.name, each] as const);
 
 const configOf = ({ mixer }: Case): ModelConfig => ({ ...TINY_CONFIG, n_layers: mixer.length, mixer, state: 3 });
-
-/** The oracle's initial parameters as our vector. */
-function start(config: ModelConfig, parameters: readonly OracleParameter[]): Float32Array {
-  const places = Float32Array.from({ length: parameterCount(parameterLayout(config)) }, (_, i) => i);
-  const order = inOracleOrder(places, config, parameters);
-  const vector = new Float32Array(places.length);
-  let next = 0;
-  for (const { name, index, shape } of parameters)
-    for (let i = 0; i < shape.reduce((a, b) => a * b, 1); i++) {
-      const u = Math.sin(0.37 * (i + 1) ** 2 + index);
-      const plain = name.endsWith("W_E") || name.endsWith("W_pos") ? u : 0.7 * u;
-      vector[order[next++]!] = name.endsWith(".w") ? 1 + 0.1 * u : name.endsWith(".b") ? 0.1 * u : plain;
-    }
-  return vector;
-}
 
 function planOf(config: ModelConfig, training: Record<string, unknown>): StepPlan {
   const parsed = trainingParameters.parse({ batch: 3, steps: 10, ...training });
@@ -89,7 +75,7 @@ describe("ten steps of Adam are PyTorch's, whose state goes from token to token"
     const before = tf.memory().numTensors;
     const config = configOf(each);
     const plan = planOf(config, { learning_rate: 0.003 });
-    const first = start(config, each.parameters);
+    const first = oracleStart(config, each.parameters);
     const theirs = (vector: Float32Array) => inOracleOrder(vector, config, each.parameters);
     const stepper = new Stepper(plan, [[first, new Float32Array(first.length), new Float32Array(first.length)]]);
     expect(stepper.path).toBe("functions");
@@ -110,7 +96,7 @@ describe("ten steps of Adam are PyTorch's, whose state goes from token to token"
 describe("the forward with hooks", () => {
   it.each(CASES)("has PyTorch's logits: %s", (_, each) => {
     const config = configOf(each);
-    const model = modelOfParameters("tiny", config, start(config, each.parameters));
+    const model = modelOfParameters("tiny", config, oracleStart(config, each.parameters));
     const { tokens } = tinyBatch(0);
     const rows = [0, 1, 2].map((r) => [...tokens!.subarray(6 * r, 6 * r + 6)]);
     const result = forward(model, { tokens: rows, logitsAt: "all" });

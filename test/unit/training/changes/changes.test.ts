@@ -1,67 +1,20 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { hasKernels } from "../../../../backend/kernels/kernels.ts";
-import {
-  initialParameters,
-  type ParameterPlace,
-  parameterLayout,
-} from "../../../../backend/models/weights/trainable.ts";
+import { initialParameters } from "../../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { makeSpec, modelConfigOf } from "../../../../backend/training/spec.ts";
-import type { SyntheticTask } from "../../../../backend/training/task.ts";
-import { type Metrics, type TrainState, train } from "../../../../backend/training/train.ts";
+import { makeSpec } from "../../../../backend/training/spec.ts";
 import { failure } from "../../../helpers/errors.ts";
-import { tiny } from "../../../helpers/training/tiny-task.ts";
-
-const task = tiny as unknown as SyntheticTask;
-const EVERY_STEP = { points: 21, checkpoints: 21, spacing: "linear" } as const;
+import { task, trainTiny, valuesOf } from "../../../helpers/training/tiny-run.ts";
 
 beforeAll(async () => void (await initBackend()));
-
-/** Trains and keeps what was measured and saved; `stopAt` aborts when that step is measured. */
-async function run(
-  raw: Record<string, unknown>,
-  seeds: readonly number[] = [0],
-  options: { resume?: TrainState[]; stopAt?: number; parameters?: Float32Array } = {},
-) {
-  const { stopAt, ...start } = options;
-  const spec = makeSpec(task, { ...EVERY_STEP, ...raw }, { seeds: seeds.length });
-  const metrics: { step: number; seed: number; values: Metrics }[] = [];
-  const checkpoints: { seed: number; state: TrainState }[] = [];
-  const controller = new AbortController();
-  await train(
-    task,
-    spec,
-    seeds,
-    {
-      onMetrics(step, seed, values) {
-        metrics.push({ step, seed, values });
-        if (step === stopAt) controller.abort();
-      },
-      async onCheckpoint(seed, state) {
-        checkpoints.push({ seed, state });
-      },
-      signal: controller.signal,
-    },
-    start,
-  );
-  const places = parameterLayout(modelConfigOf(spec.model, task.shape(spec.params)), spec.model.init_range);
-  const at = (step: number, seed = seeds[0]!) =>
-    checkpoints.find((each) => each.seed === seed && each.state.step === step)!.state;
-  return { metrics, checkpoints, places, at };
-}
-
-const valuesOf = (places: readonly ParameterPlace[], name: string, values: Float32Array) => {
-  const { offset, size } = places.find((each) => each.name === name)!;
-  return values.slice(offset, offset + size);
-};
 
 describe("frozen weights", () => {
   it.each(["adam", "adamw", "sgd"])(
     "stay to the bit under %s with decay and clipping, and the others do not",
     async (optimiser) => {
       const raw = { optimiser, weight_decay: 0.1, clip: 0.5, freeze: ["embed", "0.attention"], attn_only: false };
-      const { places, at } = await run(raw);
+      const { places, at } = await trainTiny(raw);
       const [first, last] = [at(0).state[0]!, at(20).state[0]!];
       for (const { name } of places) {
         const same = Buffer.from(valuesOf(places, name, first).buffer).equals(
@@ -74,7 +27,7 @@ describe("frozen weights", () => {
 
   it("leave the others what they would be if only those had a gradient: the norm that is clipped is theirs", async () => {
     // One step of SGD: the change is -rate · g, so with clipping its norm over the trained weights is rate · clip.
-    const { places, at } = await run({
+    const { places, at } = await trainTiny({
       ...{
         optimiser: "sgd",
         learning_rate: 1,
@@ -92,7 +45,7 @@ describe("frozen weights", () => {
 describe("resets", () => {
   it("draw embeddings anew every so many steps, after what is measured and saved there, other values each time", async () => {
     // A learning rate that moves nothing visibly: what changes is the resets.
-    const { places, at } = await run({ optimiser: "sgd", learning_rate: 1e-12, reset_every: 5 });
+    const { places, at } = await trainTiny({ optimiser: "sgd", learning_rate: 1e-12, reset_every: 5 });
     const embed = (step: number) => [...valuesOf(places, "embed", at(step).state[0]!)];
     expect(embed(5)).toEqual(embed(0));
     expect(embed(6)).not.toEqual(embed(5));
@@ -111,7 +64,7 @@ describe("resets", () => {
   });
 
   it("end at reset_until, and take the optimiser's vectors with them", async () => {
-    const { places, at } = await run({ reset_every: 5, reset_until: 10, learning_rate: 1e-9, weight_decay: 0 });
+    const { places, at } = await trainTiny({ reset_every: 5, reset_until: 10, learning_rate: 1e-9, weight_decay: 0 });
     const embed = (step: number) => [...valuesOf(places, "embed", at(step).state[0]!)];
     const close = (a: number[], b: number[]) => a.every((x, i) => Math.abs(x - b[i]!) < 1e-6);
     expect([close(embed(5), embed(6)), close(embed(10), embed(11)), close(embed(15), embed(16))]).toEqual([
@@ -131,7 +84,7 @@ describe("pruning while training", () => {
   const PRUNE = { prune: "weights", prune_sparsity: 0.75, prune_start: 4, prune_end: 16, prune_every: 4 };
 
   it("keeps a mask whose weights are 0 from there on, measured as sparsity", async () => {
-    const { metrics, places, at } = await run(PRUNE);
+    const { metrics, places, at } = await trainTiny(PRUNE);
     const sparsity = new Map(metrics.map(({ step, values }) => [step, values["sparsity"]!]));
     const expected = (step: number) => 0.75 * (1 - (1 - (step - 4) / 12) ** 3);
     for (const step of [8, 12, 16]) expect(sparsity.get(step)).toBeCloseTo(expected(step), 2);
@@ -151,13 +104,13 @@ describe("pruning while training", () => {
   });
 
   it("takes away half of the heads where no share is given", async () => {
-    const { at, metrics } = await run({ prune: "heads", prune_end: 10, n_layers: 2 });
+    const { at, metrics } = await trainTiny({ prune: "heads", prune_end: 10, n_layers: 2 });
     expect(metrics.at(-1)!.values["sparsity"]).toBe(0.5);
     expect(at(20).mask!.some((one) => one === 0)).toBe(true);
   });
 
   it("prunes no frozen weight", async () => {
-    const { places, at } = await run({ ...PRUNE, attn_only: false, freeze: ["attention"] });
+    const { places, at } = await trainTiny({ ...PRUNE, attn_only: false, freeze: ["attention"] });
     const { mask } = at(20);
     expect(valuesOf(places, "blocks.0.attn.qkv", mask!).every((one) => one === 1)).toBe(true);
     expect(valuesOf(places, "blocks.0.mlp.in", mask!).some((one) => one === 0)).toBe(true);
@@ -171,11 +124,11 @@ describe("a run with changed weights", () => {
     { prune: "weights", prune_sparsity: 0.8, prune_end: 18, prune_every: 3 },
     { prune: "heads", prune_end: 12, reset_every: 7, freeze: ["unembed"], optimiser: "sgd", momentum: 0.9 },
   ])("goes on from where it was stopped, bit for bit: %j", async (raw) => {
-    const whole = await run(raw, [0, 1]);
+    const whole = await trainTiny(raw, [0, 1]);
     for (const stopAt of [7, 12]) {
-      const first = await run(raw, [0, 1], { stopAt });
+      const first = await trainTiny(raw, [0, 1], { stopAt });
       const stopped = first.checkpoints.slice(-2).map(({ state }) => state);
-      const rest = await run(raw, [0, 1], { resume: stopped });
+      const rest = await trainTiny(raw, [0, 1], { resume: stopped });
       expect([...first.metrics, ...rest.metrics]).toEqual(whole.metrics);
       expect(rest.checkpoints.slice(-2)).toEqual(whole.checkpoints.slice(-2));
     }
@@ -183,27 +136,28 @@ describe("a run with changed weights", () => {
 
   it("is the same without kernels, up to rounding, and leaks no tensor", async () => {
     const raw = { prune: "weights", reset_every: 6, freeze: ["unembed"] };
-    const first = await run(raw, [0], { stopAt: 1 });
+    const first = await trainTiny(raw, [0], { stopAt: 1 });
     const before = tf.memory().numTensors;
     const state = { ...first.checkpoints.at(-1)!.state, gradients: "functions" as const };
-    const functions = await run(raw, [0], { resume: [state] });
+    const functions = await trainTiny(raw, [0], { resume: [state] });
     expect(tf.memory().numTensors).toBe(before);
     if (!hasKernels()) return;
-    const kernel = await run(raw, [0]);
+    const kernel = await trainTiny(raw, [0]);
     functions.at(20).state[0]!.forEach((x, i) => {
       expect(Math.abs(x - kernel.at(20).state[0]![i]!)).toBeLessThan(1e-3);
     });
   });
 
   it("of none of these is what it was", async () => {
-    const { places, at } = await run({});
+    const { places, at } = await trainTiny({});
     expect(at(0).state[0]).toEqual(initialParameters(places, 0));
     expect(at(20).mask).toBeUndefined();
   });
 
   it("begins with given weights, the same for all seeds", async () => {
-    const given = (await run({})).at(20).state[0]!;
-    const tuned = await run({}, [3, 4], { parameters: given });
+    const source = await trainTiny({});
+    const given = source.at(20).state[0]!;
+    const tuned = await trainTiny({}, [3, 4], { origin: { config: source.config, parameters: given } });
     for (const seed of [3, 4]) expect(tuned.at(0, seed).state[0]).toEqual(given);
     expect(tuned.at(0, 3).state[1]!.every((x) => x === 0)).toBe(true);
     expect(tuned.at(20, 3).state[0]).not.toEqual(tuned.at(20, 4).state[0]);
@@ -215,6 +169,8 @@ describe("changes that can't be", () => {
     [{ freeze: "embd" }, "freeze", /no weights "embd"/],
     [{ freeze: "mlp" }, "freeze", /no weights "mlp"/],
     [{ freeze: "3" }, "freeze", /no weights "3"/],
+    [{ train_only: "mlp" }, "train_only", /no weights "mlp"/],
+    [{ train_only: "embed", freeze: "norm" }, "train_only", /all stay but some/],
     [{ freeze: "embed,pos_embed,attention,norm,unembed" }, "freeze", /no weight to be trained/],
     [{ reset_every: 5, freeze: "embed" }, "freeze", /embed is frozen and drawn anew/],
     [{ reset_until: 5 }, "reset_until", /says nothing without reset_every/],

@@ -1,7 +1,7 @@
-import { ACTIVATIONS, type TrainedModel } from "../kernels/gradient.ts";
-import type { ModelConfig } from "../models/config.ts";
-import type { ParameterPlace } from "../models/weights/trainable.ts";
-import { outputWidth, type TaskShape } from "./task.ts";
+import { ACTIVATIONS, type TrainedModel } from "../../kernels/gradient.ts";
+import type { ModelConfig } from "../../models/config.ts";
+import type { ParameterPlace } from "../../models/weights/trainable.ts";
+import { outputWidth, type TaskShape } from "../task.ts";
 
 /** Tensors before the blocks, of each block, behind them, of each readout layer, and of the output, in the kernel's order. */
 const PARTS = {
