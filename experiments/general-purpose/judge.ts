@@ -136,31 +136,32 @@ function judgePhases(cells: readonly PhaseCell[], chance: number): ClaimResult[]
   const wide = at(many, widest);
   const narrow = at(many, cells[0]!.width);
   const is = (seed: PhaseSeed, phase: Phase) => phaseOf(seed, chance) === phase;
-  const about = (id: string, cell: PhaseCell, votes: Vote[], [what, missing = ""]: string[]): ClaimResult => ({
+  /** @param what the vote is about */
+  const about = (id: string, cell: PhaseCell, votes: Vote[], what: string): ClaimResult => ({
     id,
     measured: measuredOf(cell, chance),
-    ...vote(votes, what!, missing),
+    ...vote(votes, what, "the widest model does not generalise"),
   });
   const [fewest, between] = [at(few, widest), at(middle, widest)];
   return [
-    about("memorise", fewest, fewest.seeds.map((seed) => is(seed, "memorises")), [`${few} tasks are remembered`]),
+    about("memorise", fewest, fewest.seeds.map((seed) => is(seed, "memorises")), `${few} tasks are remembered`),
     about(
       "identify",
       between,
       between.seeds.map((seed) => is(seed, "identifies") && seed.seen >= seed.first + MORE),
-      [`one of ${middle} tasks is identified`],
+      `one of ${middle} tasks is identified`,
     ),
     about(
       "generalise",
       wide,
       wide.seeds.map((seed) => is(seed, "generalises") && seed.unseen > seed.seen - MORE),
-      [`with ${many} tasks the model generalises`],
+      `with ${many} tasks the model generalises`,
     ),
     about(
       "width",
       narrow,
       narrow.seeds.map((seed, s) => (is(wide.seeds[s]!, "generalises") ? !is(seed, "generalises") : undefined)),
-      [`width ${narrow.width} does not generalise and width ${widest} does`, "the widest model does not generalise"],
+      `width ${narrow.width} does not generalise and width ${widest} does`,
     ),
   ];
 } // biome-ignore format: a claim a line

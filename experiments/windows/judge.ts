@@ -1,13 +1,13 @@
 import { z } from "zod";
 import type { ClaimResult, ClaimStatement } from "../base.ts";
 import { mean } from "../curves.ts";
-import { QUORUM_WORDS, vote } from "../verdicts.ts";
+import { QUORUM_WORDS, type Vote, vote } from "../verdicts.ts";
 
 const CAMPBELL = "Campbell et al. 2023, Can Transformers Learn Sequential Function Classes In Context?";
 
 /** Shares of random labels at which errors are measured. */
 export const SHARES = [0, 0.25, 0.5, 0.75, 1] as const;
-const [QUARTER, HALF] = [SHARES.indexOf(0.25), SHARES.indexOf(0.5)];
+const [QUARTER, HALF, ALL] = [SHARES.indexOf(0.25), SHARES.indexOf(0.5), SHARES.indexOf(1)];
 
 /** Part of the way from answering 0 to the best prediction that counts as learning. */
 const LEARNED = 0.75;
@@ -49,7 +49,7 @@ export const sequentialClaims: readonly ClaimStatement[] = [
     source: `${CAMPBELL}, random labels`,
     check:
       `${END} Trained on true labels, the model's rises with a quarter of the labels random by at most a quarter of what it rises by where all ` +
-      `are, ${QUORUM_WORDS}.`,
+      `are, ${QUORUM_WORDS}. A seed in which that is less than ${LESS} cannot say.`,
   },
   {
     id: "learns-from-random",
@@ -93,10 +93,10 @@ export function judge(seeds: readonly SequentialSeed[]): ClaimResult[] {
   const all = (of: (seed: SequentialSeed) => number) => mean(seeds.map(of));
   const share = (s: number) => (seed: SequentialSeed) => endOf(seed.clean.model[s]!);
   const rise = (seed: SequentialSeed, s: number) => share(s)(seed) - share(0)(seed);
-  const claim = (id: string, measured: ClaimResult["measured"], holds: (seed: SequentialSeed) => boolean, what: string) => ({
+  const claim = (id: string, measured: ClaimResult["measured"], holds: (seed: SequentialSeed) => Vote, what: string) => ({
     id,
     measured,
-    ...vote(seeds.map(holds), what, ""),
+    ...vote(seeds.map(holds), what, "random labels cost nothing"),
   });
   const byShare = Object.fromEntries(SHARES.map((value, s) => [`error, share ${value}, mean`, all(share(s))]));
   const errorsOf = (s: number, of: "clean" | "noisy") => ({
@@ -121,8 +121,8 @@ export function judge(seeds: readonly SequentialSeed[]): ClaimResult[] {
     claim("keeps-some", errorsOf(HALF, "clean"), (seed) => share(HALF)(seed) <= 1 - LESS, "half of the labels are enough for something"),
     claim(
       "robust",
-      { ...byShare, "part of the rise at a quarter, by seed": seeds.map((seed) => (rise(seed, QUARTER) / rise(seed, SHARES.length - 1)).toFixed(2)).join(", ") },
-      (seed) => rise(seed, QUARTER) <= 0.25 * rise(seed, SHARES.length - 1),
+      { ...byShare, "part of the rise at a quarter, by seed": seeds.map((seed) => (rise(seed, QUARTER) / rise(seed, ALL)).toFixed(2)).join(", ") },
+      (seed) => (rise(seed, ALL) < LESS ? undefined : rise(seed, QUARTER) <= 0.25 * rise(seed, ALL)),
       "a quarter of the labels costs a quarter at most",
     ),
     claim("learns-from-random", errorsOf(HALF, "noisy"), ({ noisy }) => way(noisy, HALF) >= KEPT, "the functions are learned from such labels"),

@@ -26,17 +26,17 @@ const MEASURING = 40;
 
 const parameters = z.object({
   seeds: seedList.default([0, 1, 2, 3]).describe("seeds of each training, trained together"),
-  steps: z.int().min(100).default(1500).describe("optimiser steps of each training"),
-  dimension: z.int().min(1).default(2).describe("numbers of an x"),
+  steps: z.int().min(100).default(2000).describe("optimiser steps of each training"),
+  dimension: z.int().min(1).default(1).describe("numbers of an x"),
   window: z.int().min(2).default(2).describe("inputs that a y depends on"),
-  examples: z.int().min(8).default(16).describe("pairs of a sequence; the last y is only predicted"),
+  examples: z.int().min(8).default(12).describe("pairs of a sequence; the last y is only predicted"),
   sigma: z.number().positive().default(0.1).describe("standard deviation of the noise of y"),
   random_labels: z.number().gt(0).lt(1).default(0.5).describe("share of random labels in the training that has them"),
   n_layers: z.int().min(1).default(3).describe("layers"),
-  n_heads: z.int().min(1).default(2).describe("attention heads of a layer"),
+  n_heads: z.int().min(1).default(4).describe("attention heads of a layer"),
   d_model: z.int().min(2).default(32).describe("width of the residual stream"),
-  batch: z.int().min(1).default(32).describe("sequences of a step"),
-  learning_rate: z.number().positive().default(4e-3).describe("largest learning rate"),
+  batch: z.int().min(1).default(64).describe("sequences of a step"),
+  learning_rate: z.number().positive().default(3e-3).describe("largest learning rate"),
   rows: z.int().min(32).default(512).describe("prompts on which models and predictors are compared"),
 }); // biome-ignore format: a table
 type Params = z.output<typeof parameters>;
@@ -45,13 +45,14 @@ type Params = z.output<typeof parameters>;
 const KINDS = ["true labels", "random labels"] as const;
 type Kind = (typeof KINDS)[number];
 
+/** Without normalisation: of an x of one or two numbers it would keep little but the sign. */
 function planOf(params: Params, kind: Kind): TrainingPlan {
   const { dimension, window, examples, sigma, n_layers, n_heads, d_model, steps, batch, learning_rate } = params;
-  const task = { dimension, window, examples, sigma, random_labels: kind === "true labels" ? 0 : params.random_labels };
+  const task = { dimension, window, examples, sigma, tau: 1 / Math.sqrt(dimension * window), random_labels: kind === "true labels" ? 0 : params.random_labels };
   const training = { steps, batch, learning_rate, schedule: "cosine", warmup: 100, clip: 1, points: 10, checkpoints: 1 };
   return {
     task: TASK,
-    params: { ...task, n_layers, n_heads, d_model, attn_only: false, ...training, extra_checkpoints: 0 },
+    params: { ...task, n_layers, n_heads, d_model, attn_only: false, normalization_type: "none", ...training, extra_checkpoints: 0 },
     label: `trained on ${kind}`,
   };
 } // biome-ignore format: one line
