@@ -19,6 +19,7 @@ import { semanticFragments } from "./meaning/semantic-fragments.ts";
 import { semanticReasoners } from "./meaning/semantic-reasoners.ts";
 import { bayesianAveraging } from "./predictors/bayesian-averaging.ts";
 import { learningAlgorithm } from "./predictors/learning-algorithm.ts";
+import { representationImpact } from "./representation/representation-impact.ts";
 import { stateSpaces } from "./state-spaces/state-spaces.ts";
 import { functionVectorsExperiment } from "./steering/function-vectors.ts";
 import { inContextVectorsExperiment } from "./steering/in-context-vectors.ts";
@@ -42,6 +43,7 @@ export const experiments: Registry<Experiment> = registry<Experiment>("experimen
   uncertainty,
   generalPurposeIcl,
   sequentialFunctions,
+  representationImpact,
   iclCircuit,
   dualProcess,
   modelSoups,

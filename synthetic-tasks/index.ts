@@ -4,6 +4,7 @@ import { associativeRecall } from "./associative-recall.ts";
 import { bandits } from "./bandits/bandits.ts";
 import { zipfBigram } from "./bigrams/zipf-bigram.ts";
 import { copy } from "./copy.ts";
+import { hiddenFactor } from "./factors/hidden-factor.ts";
 import { discreteWeights } from "./families/discrete-weights.ts";
 import { fourierSeries } from "./families/fourier-series.ts";
 import { gaussianWeights } from "./families/gaussian-weights.ts";
@@ -32,6 +33,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   hmmMixture,
   wordRoles,
   randomProjections,
+  hiddenFactor,
   slidingWindow,
   zipfBigram,
   gaussianWeights,
