@@ -34,6 +34,7 @@ const [LABELS, TOLD, BARE] = [0, 1, 2];
 
 /** Sequences that are drawn. */
 interface Split {
+  readonly rows: number;
   /** Share in which the deciding factor is told. */
   readonly told: number;
   /** Tells if labels are withheld. */
@@ -49,7 +50,8 @@ const layoutWidth = ({ examples }: Params): number => examples + 3;
  * Sequences [rows, examples + 1, items + values + factors]: one-hot the item, its label but for the last one, and the deciding factor where
  * it is told; the target is the last item's value of that factor.
  */
-function batch(world: FactorWorld, params: Params, random: Random, rows: number, split: Split): Batch {
+function batch(world: FactorWorld, params: Params, random: Random, split: Split): Batch {
+  const { rows } = split;
   const { factors, values, examples } = params;
   const count = itemsOf(params);
   const width = count + values + factors;
@@ -77,14 +79,14 @@ function batch(world: FactorWorld, params: Params, random: Random, rows: number,
 /** Sequences with the deciding factor hidden, in which each item is the last of one row, in a random order. */
 export function eachItemLast(world: FactorWorld, params: Params, random: Random): { batch: Batch; items: number[] } {
   const items = random.permutation(itemsOf(params));
-  return { batch: batch(world, params, random, items.length, { told: 0, last: items }), items };
+  return { batch: batch(world, params, random, { rows: items.length, told: 0, last: items }), items };
 }
 
-function evaluation(title: string, split: Split): Evaluation<Params, FactorWorld> {
+function evaluation(title: string, split: Omit<Split, "rows">): Evaluation<Params, FactorWorld> {
   return {
     title,
     chance: ({ values }) => ({ accuracy: 1 / values, loss: Math.log(values) }),
-    sample: (world, params, random, rows) => batch(world, params, random, rows, split),
+    sample: (world, params, random, rows) => batch(world, params, random, { rows, ...split }),
   };
 }
 
@@ -153,7 +155,7 @@ export const hiddenFactor = task({
       );
   },
   world: (params, seed): FactorWorld => ({ codes: new Random(seed, WORLD).permutation(itemsOf(params)) }),
-  sample: (world, params, random, rows) => batch(world, params, random, rows, { told: params.told }),
+  sample: (world, params, random, rows) => batch(world, params, random, { rows, told: params.told }),
   evaluations: {
     hidden: evaluation("nothing but the examples tells the deciding factor", { told: 0 }),
     bare: evaluation("the labels of the examples withheld: nothing tells it", { told: 0, bare: true }),
