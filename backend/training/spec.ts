@@ -115,15 +115,13 @@ export function modelConfigOf(model: ModelParams, shape: TaskShape): ModelConfig
     });
   }
   const d_head = model.d_head ?? d_model / n_heads;
-  if (model.positional_embedding_type === "rotary" && (model.key_width ?? d_head) % 2 === 1) {
-    throw new HeadscopeError(
-      "usage",
-      `rotary positions need keys of an even width, and it is ${model.key_width ?? d_head}`,
-      {
-        remedy: model.key_width === undefined ? "change d_model, n_heads or d_head" : "change key_width",
-        field: model.key_width === undefined ? "d_head" : "key_width",
-      },
-    );
+  const width = model.key_width ?? d_head;
+  if (model.positional_embedding_type === "rotary" && width % 2 === 1) {
+    const [field, remedy] =
+      model.key_width === undefined
+        ? ["d_head", "change d_model, n_heads or d_head"]
+        : ["key_width", "change key_width"];
+    throw new HeadscopeError("usage", `rotary positions need an even ${field}, and it is ${width}`, { remedy, field });
   }
   const mixer = mixersOf(model);
   const heads = headFields(model, d_head);

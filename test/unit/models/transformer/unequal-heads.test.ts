@@ -292,7 +292,7 @@ describe("the parameters of a run", () => {
   it.each([
     [{ n_heads: 4, key_heads: 3 }, "key_heads", /3 key_heads can't be shared evenly by 4 query heads/],
     [{ value_heads: 4 }, "value_heads", /4 value_heads can't be shared evenly by 2/],
-    [{ key_width: 3, positional_embedding_type: "rotary" }, "key_width", /keys of an even width, and it is 3/],
+    [{ key_width: 3, positional_embedding_type: "rotary" }, "key_width", /an even key_width, and it is 3/],
     [{ value_width: 4, mixer: "selective" }, "value_width", /layer 0 has a recurrence/],
     [{ key_heads: 1, prune: "heads" }, "key_heads", /a query with a key and a value of its own/],
   ])("%j is refused before training", async (raw, field, message) => {
