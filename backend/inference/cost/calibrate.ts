@@ -140,24 +140,24 @@ function prompt(calibration: Calibration, attention: number): Pick<Rates, "produ
   const parameters = layerParameters(config);
   const count = 2 * (parameters > LARGE_LAYER ? SMALL_PART : PART);
   const tokens = [Array.from({ length: count }, (_, i) => i % NARROW)];
-  const measured = (n_layers: number): { prompt: number; widening: number } => {
-    const model = standIn(config, { n_layers, n_ctx: count, vocabulary: NARROW }, formOf(calibration));
-    const widening = typical(() => timed(() => widenBlock(model.weights.blocks[0]!) ?? NOTHING));
-    const prompt = typical(() => {
-      const cache = new KvCache(model.config, { capacity: count, kind });
-      const took = timed(() => forward(model, { tokens, cache, logitsAt: "last" }));
-      cache.dispose();
-      return took;
-    });
-    model.dispose();
-    return { prompt, widening };
+  const models = [ONE, FOUR].map((n_layers) =>
+    standIn(config, { n_layers, n_ctx: count, vocabulary: NARROW }, formOf(calibration)),
+  ) as [Model, Model];
+  const seconds = (model: Model): number => {
+    const cache = new KvCache(model.config, { capacity: count, kind });
+    const took = timed(() => forward(model, { tokens, cache, logitsAt: "last" }));
+    cache.dispose();
+    return took;
   };
-  const [one, four] = [measured(ONE), measured(FOUR)];
-  const layer = (four.prompt - one.prompt) / (FOUR - ONE);
-  const beside = one.widening + (4 * config.d_head * config.n_heads * ((count * (count + 1)) / 2)) / attention;
+  const [one, four] = models;
+  const widening = typical(() => timed(() => widenBlock(one.weights.blocks[0]!) ?? NOTHING));
+  // One after the other, so that a machine that is slow for a while is so for both.
+  const layer = typical(() => seconds(four) - seconds(one)) / (FOUR - ONE);
+  for (const model of models) model.dispose();
+  const beside = widening + (4 * config.d_head * config.n_heads * ((count * (count + 1)) / 2)) / attention;
   return {
     products: (2 * count * parameters) / Math.max(layer - beside, layer / 2, 1e-9),
-    widening: parameters / one.widening,
+    widening: parameters / widening,
   };
 }
 

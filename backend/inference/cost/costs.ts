@@ -107,7 +107,7 @@ export async function predictCosts(ref: string | ModelReference, options: CostOp
       for (const choice of choices) {
         const size = { tokens, newTokens, cache };
         const held = footprint(choice, config, size);
-        const work = sheet ? undefined : await workOf(config, choice, { ...size, held, signal }, device);
+        const work = sheet ? undefined : await workOf(config, choice, { ...size, held, signal });
         const cost = predict(costed, device, { ...size, held, work });
         const request = { device: device.name, tokens, newTokens, weights, cache, policies: choice.used };
         rows.push({ ...request, held, ...(work && { work }), ...cost });
@@ -128,11 +128,9 @@ export async function workOf(
   config: ModelConfig,
   choice: PolicyChoice,
   { held, ...size }: CostedRequest & Pick<CostOptions, "signal">,
-  { rates }: Device,
 ): Promise<OwnWork | undefined> {
   if (!measurable(choice)) return undefined;
-  const spared = (footprint({}, config, size).readBytes - held.readBytes) / rates.keys;
-  return measureWork(config, choice, size, spared);
+  return measureWork(config, choice, size, held.readBytes / footprint({}, config, size).readBytes);
 }
 
 /** @throws HeadscopeError for more tokens than there are positions */

@@ -30,15 +30,15 @@ export function measurable({ heads, blocks, inputs, tokens, reads, form }: Polic
 }
 
 /**
- * Measures policies at work on layers with a model's heads and next to no weights, at a request's own length, against full attention on
- * the same layers.
- * @param spared seconds that a token reads less under them, over all layers
+ * Measures policies at work on layers with a model's heads and next to no weights: a prompt of a request's own length against full
+ * attention's, and a token behind it against one of full attention that reads as much.
+ * @param share of full attention's keys and values that a token reads under them
  */
 export async function measureWork(
   config: ModelConfig,
   choice: PolicyChoice,
   { tokens: length, cache, signal }: RequestSize & { readonly signal?: AbortSignal | undefined },
-  spared: number,
+  share: number,
 ): Promise<OwnWork> {
   const tokens = Array.from({ length }, (_, i) => (i * 31) % NARROW);
   const run = { tokens, cache, maxTokens: BEHIND, stop: [], signal };
@@ -52,8 +52,10 @@ export async function measureWork(
     }
     const { n_layers } = model.config;
     const [full, under] = [await typical(model, run), await typical(model, { ...run, policies })];
-    const added = (of: keyof OwnWork): number => (config.n_layers / n_layers) * (under[of] - full[of]);
-    return { prompt: Math.max(0, added("prompt")), token: Math.max(0, added("token") + spared) };
+    const read = Math.max(1, Math.round(share * length));
+    const alike = read < length ? await typical(model, { ...run, tokens: tokens.slice(0, read) }) : full;
+    const ofAll = (seconds: number): number => Math.max(0, (config.n_layers / n_layers) * seconds);
+    return { prompt: ofAll(under.prompt - full.prompt), token: ofAll(under.token - alike.token) };
   } finally {
     model.dispose();
   }

@@ -104,7 +104,7 @@ async function predictionOf(each: Case, device: Device) {
   const size = { tokens, newTokens: NEW, cache: "f32" } as const;
   const choice = await choiceOf(each, config);
   const held = footprint(choice, config, size);
-  const work = await workOf(config, choice, { ...size, held }, device);
+  const work = await workOf(config, choice, { ...size, held });
   const costed = { config, parameters: memory.parameters, weightBytes: memory.weights[weights] };
   return predict({ ...costed, narrow: weights !== "f32" }, device, { ...size, held, work });
 }

