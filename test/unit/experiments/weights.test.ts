@@ -1,16 +1,12 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { parameterCount, parameterLayout } from "../../../backend/models/weights/trainable.ts";
-import { openStore, type Store } from "../../../backend/store/store.ts";
 import { makeSpec, modelConfigOf } from "../../../backend/training/spec.ts";
 import { experimentParameters, experiments, runExperiment } from "../../../experiments/index.ts";
 import { judge as judgeDual, type SplitCurves } from "../../../experiments/weights/dual-process.ts";
 import { judge as judgeSoups } from "../../../experiments/weights/model-soups.ts";
 import { judge as judgePruning, matchingSparsity } from "../../../experiments/weights/prune-or-not.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
-import { buildCli } from "../../helpers/cli.ts";
+import { ownStore } from "../../helpers/training/own-store.ts";
 
 const verdicts = (claims: readonly { id: string; verdict: string }[]) =>
   Object.fromEntries(claims.map(({ id, verdict }) => [id, verdict]));
@@ -117,21 +113,7 @@ describe("dual-process", () => {
 });
 
 describe("a very small model-soups", () => {
-  let folder: string;
-  let store: Store;
-  const before = process.env["HEADSCOPE_HOME"];
-  beforeAll(async () => {
-    await buildCli();
-    folder = await mkdtemp(join(tmpdir(), "soups-"));
-    process.env["HEADSCOPE_HOME"] = folder;
-    store = openStore({ folder });
-  });
-  afterAll(async () => {
-    store.close();
-    if (before === undefined) delete process.env["HEADSCOPE_HOME"];
-    else process.env["HEADSCOPE_HOME"] = before;
-    await rm(folder, { recursive: true });
-  });
+  const lab = ownStore();
 
   test("fine-tunes, averages and reports; again, it makes no run", async () => {
     const experiment = experiments.get("model-soups");
@@ -139,13 +121,18 @@ describe("a very small model-soups", () => {
       seeds: [0, 1], steps: 100, tuning_steps: 20, learning_rates: [1e-3], orders: 2, d_model: 8, batch: 8, evaluation_rows: 64,
     }); // biome-ignore format: a table
     const run = () =>
-      runExperiment(experiment, { store, preset: "quick", params, command: "headscope experiment run model-soups" });
+      runExperiment(experiment, {
+        store: lab.store,
+        preset: "quick",
+        params,
+        command: "headscope experiment run model-soups",
+      });
     const { report } = await run();
     expect(report.claims.map(({ id }) => id)).toEqual(experiment.claims.map(({ id }) => id));
-    const runs = store.runs().length;
+    const runs = lab.store.runs().length;
     expect(runs).toBeGreaterThanOrEqual(2 + 4 + 3); // first, fine-tuned, and the soups that differ
     const again = await run();
-    expect(store.runs()).toHaveLength(runs);
+    expect(lab.store.runs()).toHaveLength(runs);
     expect(again.report.claims).toEqual(report.claims);
   });
 });

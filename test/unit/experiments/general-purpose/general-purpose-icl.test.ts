@@ -1,8 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openStore, type Store } from "../../../../backend/store/store.ts";
+import { describe, expect, test } from "vitest";
 import {
   type GeneralParams,
   generalParameters,
@@ -13,7 +9,7 @@ import {
 } from "../../../../experiments/general-purpose/arms.ts";
 import { type GeneralResults, judge, type PhaseSeed, phaseOf } from "../../../../experiments/general-purpose/judge.ts";
 import { experimentParameters, experiments, runExperiment } from "../../../../experiments/index.ts";
-import { buildCli } from "../../../helpers/cli.ts";
+import { ownStore } from "../../../helpers/training/own-store.ts";
 
 const NAME = "general-purpose-icl";
 const verdicts = (results: GeneralResults) =>
@@ -139,28 +135,14 @@ describe("its models", () => {
 });
 
 describe("a very small run", () => {
-  let folder: string;
-  let store: Store;
-  const before = process.env["HEADSCOPE_HOME"];
-  beforeAll(async () => {
-    await buildCli();
-    folder = await mkdtemp(join(tmpdir(), "general-purpose-"));
-    process.env["HEADSCOPE_HOME"] = folder;
-    store = openStore({ folder });
-  });
-  afterAll(async () => {
-    store.close();
-    if (before === undefined) delete process.env["HEADSCOPE_HOME"];
-    else process.env["HEADSCOPE_HOME"] = before;
-    await rm(folder, { recursive: true });
-  });
+  const lab = ownStore();
 
   test("trains, judges and reports; again, it makes no run", async () => {
     const params = experimentParameters(experiments, NAME, "quick", {
       ...{ seeds: [0, 1], steps: 100, recurrent_steps: 20, task_counts: [1, 2, 4], widths: [4, 8], n_layers: 1, n_heads: 1 },
       ...{ items: 4, dimension: 2, examples: 4, batch: 8, large_batch: 16, states: [1, 2], points: 10, evaluation_rows: 64 },
     });
-    const run = () => runExperiment(experiments.get(NAME), { store, preset: "quick", params, command: "" });
+    const run = () => runExperiment(experiments.get(NAME), { store: lab.store, preset: "quick", params, command: "" });
     const { report } = await run();
     expect(report.claims.map(({ verdict }) => verdict)).toEqual(Array(8).fill("too few seeds to tell"));
     expect(report.figures.map(({ name }) => name)).toEqual([

@@ -1,8 +1,6 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openStore, type Store } from "../../../../backend/store/store.ts";
+import { describe, expect, test } from "vitest";
 import { experimentParameters, experiments, runExperiment } from "../../../../experiments/index.ts";
 import {
   type ArmResult,
@@ -11,7 +9,7 @@ import {
   passing,
   type RepresentationSeed,
 } from "../../../../experiments/representation/judge.ts";
-import { buildCli } from "../../../helpers/cli.ts";
+import { ownStore } from "../../../helpers/training/own-store.ts";
 
 const NAME = "representation-impact";
 const chance = { weights: 0.25, context: 1 / 3 };
@@ -93,43 +91,29 @@ describe("representation-impact", () => {
 });
 
 describe("a very small run", () => {
-  let folder: string;
-  let store: Store;
-  const before = process.env["HEADSCOPE_HOME"];
-  beforeAll(async () => {
-    await buildCli();
-    folder = await mkdtemp(join(tmpdir(), "representation-"));
-    process.env["HEADSCOPE_HOME"] = folder;
-    store = openStore({ folder });
-  });
-  afterAll(async () => {
-    store.close();
-    if (before === undefined) delete process.env["HEADSCOPE_HOME"];
-    else process.env["HEADSCOPE_HOME"] = before;
-    await rm(folder, { recursive: true });
-  });
+  const lab = ownStore();
 
   test("trains each seed from its own knowledge and the next one's, probes and reports; again, it measures nothing", async () => {
     const params = experimentParameters(experiments, NAME, "quick", {
       ...{ seeds: [0, 1], steps: 100, told_steps: 20, factors: 2, values: 3, examples: 3, n_layers: 1, n_heads: 1 },
       ...{ d_model: 8, batch: 8, saves: 3, rows: 64, evaluation_rows: 64 },
     });
-    const run = () => runExperiment(experiments.get(NAME), { store, preset: "quick", params, command: "" });
+    const run = () => runExperiment(experiments.get(NAME), { store: lab.store, preset: "quick", params, command: "" });
     const { report } = await run();
     expect(report.claims.map(({ verdict }) => verdict)).toEqual(Array(5).fill("too few seeds to tell"));
     expect(report.figures.map(({ name }) => name)).toEqual([
       ...["accuracy", "in-weights-component", "in-context-component", "layers"],
     ]);
-    const own = report.runs.map((id) => store.run(id));
+    const own = report.runs.map((id) => lab.store.run(id));
     const seedOf = (from: unknown) => own.find(({ id }) => String(from).startsWith(`run:${id}@`))?.seed;
     expect(own.map(({ seed, spec }) => [seed, seedOf(spec.training.from)])).toEqual([
       ...[[0, undefined], [1, undefined]],
       ...[[0, undefined], [0, 0], [0, 1]],
       ...[[1, undefined], [1, 1], [1, 0]],
     ]);
-    const kept = await readdir(join(folder, "measurements"));
+    const kept = await readdir(join(lab.store.folder, "measurements"));
     const again = await run();
     expect(again.report.claims).toEqual(report.claims);
-    expect(await readdir(join(folder, "measurements"))).toEqual(kept);
+    expect(await readdir(join(lab.store.folder, "measurements"))).toEqual(kept);
   });
 }); // biome-ignore format: sizes a line

@@ -1,12 +1,8 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openStore, type Store } from "../../../../backend/store/store.ts";
+import { describe, expect, it } from "vitest";
 import { experimentParameters, experiments, runExperiment } from "../../../../experiments/index.ts";
 import { chosenSequences } from "../../../../experiments/supportive/sequences.ts";
 import { judge, type SupportiveSeed } from "../../../../experiments/supportive/supportive-data.ts";
-import { buildCli } from "../../../helpers/cli.ts";
+import { ownStore } from "../../../helpers/training/own-store.ts";
 
 const ALL = { cosine: 0, loss: 2, rare: 0.2, copies: 0.2 };
 const TOP = { cosine: 0.5, loss: 2.5, rare: 0.3, copies: 0.3 };
@@ -45,33 +41,19 @@ it("sequences are chosen by their cosines, or by chance", () => {
 });
 
 describe("a very small run", () => {
-  let folder: string;
-  let store: Store;
-  const before = process.env["HEADSCOPE_HOME"];
-  beforeAll(async () => {
-    await buildCli();
-    folder = await mkdtemp(join(tmpdir(), "supportive-"));
-    process.env["HEADSCOPE_HOME"] = folder;
-    store = openStore({ folder });
-  });
-  afterAll(async () => {
-    store.close();
-    if (before === undefined) delete process.env["HEADSCOPE_HOME"];
-    else process.env["HEADSCOPE_HOME"] = before;
-    await rm(folder, { recursive: true });
-  });
+  const lab = ownStore();
 
   it("goes on with the chosen sequences alone, and finds everything again", async () => {
     const sizes = { seeds: [0, 1], steps: 20, tuning_steps: 10, sequences: 64, context: 8, d_model: 8, batch: 8, evaluation_rows: 64 };
     const params = experimentParameters(experiments, "supportive-data", "quick", sizes);
-    const run = () => runExperiment(experiments.get("supportive-data"), { store, preset: "quick", params, command: "" });
+    const run = () => runExperiment(experiments.get("supportive-data"), { store: lab.store, preset: "quick", params, command: "" });
     const { report } = await run();
     expect(report.claims.map(({ verdict }) => verdict)).toEqual(report.claims.map(() => "too few seeds to tell"));
-    const continued = store.runs().filter(({ spec }) => spec.training.from !== undefined);
+    const continued = lab.store.runs().filter(({ spec }) => spec.training.from !== undefined);
     expect(continued).toHaveLength(6);
     for (const { spec } of continued) expect(spec.params["chosen"]).toHaveLength(6);
     const again = await run();
     expect(again.report.claims).toEqual(report.claims);
-    expect(store.runs()).toHaveLength(8);
+    expect(lab.store.runs()).toHaveLength(8);
   });
 }); // biome-ignore format: long lines of one call

@@ -1,11 +1,9 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openStore, type Store } from "../../../../backend/store/store.ts";
+import { describe, expect, test } from "vitest";
 import { experimentParameters, experiments, runExperiment } from "../../../../experiments/index.ts";
 import { judge, SHARES, type WindowFit } from "../../../../experiments/windows/judge.ts";
-import { buildCli } from "../../../helpers/cli.ts";
+import { ownStore } from "../../../helpers/training/own-store.ts";
 
 const NAME = "sequential-functions";
 
@@ -47,33 +45,19 @@ describe("its claims", () => {
 }); // biome-ignore format: one line
 
 describe("a very small run", () => {
-  let folder: string;
-  let store: Store;
-  const before = process.env["HEADSCOPE_HOME"];
-  beforeAll(async () => {
-    await buildCli();
-    folder = await mkdtemp(join(tmpdir(), "windows-"));
-    process.env["HEADSCOPE_HOME"] = folder;
-    store = openStore({ folder });
-  });
-  afterAll(async () => {
-    store.close();
-    if (before === undefined) delete process.env["HEADSCOPE_HOME"];
-    else process.env["HEADSCOPE_HOME"] = before;
-    await rm(folder, { recursive: true });
-  });
+  const lab = ownStore();
 
   test("trains, measures and judges; again, it measures nothing", async () => {
     const params = experimentParameters(experiments, NAME, "quick", {
       ...{ seeds: [0, 1], steps: 100, examples: 8, n_layers: 1, n_heads: 1, d_model: 8, batch: 8, rows: 32 },
     });
-    const run = () => runExperiment(experiments.get(NAME), { store, preset: "quick", params, command: "" });
+    const run = () => runExperiment(experiments.get(NAME), { store: lab.store, preset: "quick", params, command: "" });
     const { report } = await run();
     expect(report.claims.map(({ verdict }) => verdict)).toEqual(Array(6).fill("too few seeds to tell"));
     expect(report.figures.map(({ name }) => name)).toEqual(["pairs", "random-labels"]);
-    const kept = await readdir(join(folder, "measurements"));
+    const kept = await readdir(join(lab.store.folder, "measurements"));
     expect(kept).toHaveLength(4);
     expect((await run()).report.claims).toEqual(report.claims);
-    expect(await readdir(join(folder, "measurements"))).toEqual(kept);
+    expect(await readdir(join(lab.store.folder, "measurements"))).toEqual(kept);
   });
 });
