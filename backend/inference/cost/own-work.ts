@@ -17,7 +17,7 @@ export interface OwnWork {
 
 /** Layers that policies are timed on, and of prompts beyond so many tokens, which take long. */
 const [LAYERS, FEW_LAYERS, LONG] = [10, 4, 2048] as const;
-/** Tokens behind a prompt, and times that it is run; the median counts, and the first run, which compiles, not at all. */
+/** Tokens behind a prompt, and times that all runs are done in turn; the median counts, and the first time, which compiles, not at all. */
 const [BEHIND, TIMES] = [33, 3] as const;
 
 /**
@@ -29,9 +29,14 @@ export function measurable({ heads, blocks, inputs, tokens, reads, form }: Polic
   return !heads && !blocks && !inputs && chosen.length > 0 && chosen.every(({ prepared }) => prepared === undefined);
 }
 
+/** Says whether policies act at every token behind a prompt too, and not at its end alone. */
+function actsAtTokens({ tokens, reads, form }: PolicyChoice): boolean {
+  return reads !== undefined || form !== undefined || tokens?.params.when === "decode";
+}
+
 /**
  * Measures policies at work on layers with a model's heads and next to no weights: a prompt of a request's own length against full
- * attention's, and a token behind it against one of full attention that reads as much.
+ * attention's, and a token behind it against one of full attention that reads as much; a token is none where they act at the prompt's end alone.
  * @param share of full attention's keys and values that a token reads under them
  */
 export async function measureWork(
@@ -51,11 +56,17 @@ export async function measureWork(
       model = hollow(config, config.n_layers, length);
     }
     const { n_layers } = model.config;
-    const [full, under] = [await typical(model, run), await typical(model, { ...run, policies })];
     const read = Math.max(1, Math.round(share * length));
-    const alike = read < length ? await typical(model, { ...run, tokens: tokens.slice(0, read) }) : full;
-    const ofAll = (seconds: number): number => Math.max(0, (config.n_layers / n_layers) * seconds);
-    return { prompt: ofAll(under.prompt - full.prompt), token: ofAll(under.token - alike.token) };
+    const alike = actsAtTokens(choice) && read < length ? [{ ...run, tokens: tokens.slice(0, read) }] : [];
+    const rounds = await inTurn(model, [run, { ...run, policies }, ...alike]);
+    const ofAll = (beside: (round: readonly Generation[]) => number): number =>
+      Math.max(0, (config.n_layers / n_layers) * (median(rounds.map(beside)) / 1000));
+    return {
+      prompt: ofAll(([full, under]) => under!.prefillMs - full!.prefillMs),
+      token: !actsAtTokens(choice)
+        ? 0
+        : ofAll(([full, under, asMuch = full]) => under!.decodeMsPerToken - asMuch!.decodeMsPerToken),
+    };
   } finally {
     model.dispose();
   }
@@ -77,11 +88,17 @@ function suits(model: Model, choice: PolicyChoice): boolean {
   }
 }
 
-/** Medians of some runs behind one that does not count. */
-async function typical(model: Model, options: Parameters<typeof generate>[1]): Promise<OwnWork> {
-  await generate(model, options);
-  const runs: Generation[] = [];
-  for (let time = 0; time < TIMES; time++) runs.push(await generate(model, options));
-  const median = (of: (run: Generation) => number): number => runs.map(of).sort((a, b) => a - b)[TIMES >> 1]! / 1000;
-  return { prompt: median((run) => run.prefillMs), token: median((run) => run.decodeMsPerToken) };
+/** Generations in turn, some times behind one that does not count: what slows a machine down for seconds then slows all of a round. */
+async function inTurn(model: Model, runs: readonly Parameters<typeof generate>[1][]): Promise<Generation[][]> {
+  const rounds: Generation[][] = [];
+  for (let time = 0; time <= TIMES; time++) {
+    const round: Generation[] = [];
+    for (const run of runs) round.push(await generate(model, run));
+    if (time > 0) rounds.push(round);
+  }
+  return rounds;
+}
+
+function median(values: number[]): number {
+  return values.sort((a, b) => a - b)[values.length >> 1]!;
 }

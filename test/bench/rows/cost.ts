@@ -1,7 +1,6 @@
 import type { WeightType } from "../../../backend/common/words.ts";
 import { measureHere } from "../../../backend/inference/cost/calibrate.ts";
 import { workOf } from "../../../backend/inference/cost/costs.ts";
-import type { Device } from "../../../backend/inference/cost/devices.ts";
 import { footprint } from "../../../backend/inference/cost/footprint.ts";
 import { predict } from "../../../backend/inference/cost/predict.ts";
 import { generate } from "../../../backend/inference/generate.ts";
@@ -41,18 +40,19 @@ const CASES: readonly Case[] = [
 
 /** Prompts and tokens as they are measured, beside what the cost model says of this machine: docs/cost.md. */
 export function costRows(setting: Setting): Bench[] {
-  const devices = new Map<WeightType, Promise<Device>>();
-  return CASES.flatMap((each) => rowsOf(setting, each, devices));
+  return CASES.flatMap((each) => rowsOf(setting, each));
 }
 
-function rowsOf(setting: Setting, each: Case, devices: Map<WeightType, Promise<Device>>): Bench[] {
+function rowsOf(setting: Setting, each: Case): Bench[] {
   const { tokens, weights, under } = each;
   const runs: Generation[] = [];
   const policy = typeof under === "object" ? under.name : under && "a quarter of the heads full";
   const words = policy === undefined ? "" : `, ${policy}`;
   const of = `${tokens}${words}, ${weights} weights`;
   const common = { rival: "predicted", within: WITHIN, onRequest: true };
-  const predicted = async () => predictionOf(each, await deviceOf(weights, devices));
+  // Anew for each case: a machine's speed an hour ago says little about a run of now.
+  let prediction: ReturnType<typeof predictionOf> | undefined;
+  const predicted = () => (prediction ??= predictionOf(each));
   return [
     {
       ...common,
@@ -86,21 +86,10 @@ async function run(setting: Setting, each: Case): Promise<Generation> {
   return generate(model, { tokens: tokens!, maxTokens: NEW, stop: [], ...howOf(each, model.config) });
 }
 
-/** Speeds of this machine with weights of a type, measured once. */
-function deviceOf(weights: WeightType, devices: Map<WeightType, Promise<Device>>): Promise<Device> {
-  const device = devices.get(weights) ?? measured(weights);
-  devices.set(weights, device);
-  return device;
-}
-
-async function measured(weights: WeightType): Promise<Device> {
-  const { config, memory } = await inspectModel(MODEL);
-  return measureHere({ config, memory, weights, cache: "f32" });
-}
-
-async function predictionOf(each: Case, device: Device) {
+async function predictionOf(each: Case) {
   const { tokens, weights } = each;
   const { config, memory } = await inspectModel(MODEL);
+  const device = await measureHere({ config, memory, weights, cache: "f32" });
   const size = { tokens, newTokens: NEW, cache: "f32" } as const;
   const choice = await choiceOf(each, config);
   const held = footprint(choice, config, size);

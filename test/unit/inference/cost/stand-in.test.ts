@@ -86,6 +86,15 @@ describe("the work of policies", () => {
     }
   });
 
+  it.runIf(kernels)("is none at a token where tokens are chosen at the prompt's end alone", async () => {
+    const size = { tokens: 90, newTokens: 4, cache: "f32" } as const;
+    const snapkv = { name: "snapkv", params: { budget: 80 } };
+    const tova = { name: "tova", params: { budget: 80, when: "decode" } };
+    const [once, always] = [await choice(snapkv), await choice(tova)];
+    expect((await measureWork({ ...CONFIG, n_ctx: 128 }, once, size, 80 / 90)).token).toBe(0);
+    expect((await measureWork({ ...CONFIG, n_ctx: 128 }, always, size, 80 / 90)).token).toBeGreaterThan(0);
+  });
+
   it("ends where it is cancelled", async () => {
     const size = { tokens: 48, newTokens: 4, cache: "f32", signal: AbortSignal.abort() } as const;
     const work = measureWork(CONFIG, await choice({ name: "snapkv", params: { ratio: 0.5 } }), size, 0.5);
