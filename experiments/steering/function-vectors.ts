@@ -12,7 +12,7 @@ const parameters = z.object({
   model: z.string().min(1).max(500).default("smollm2-135m").describe("reference of the model"),
   seeds: seedList.default([0, 1, 2, 3]).describe("seeds of the cases and prompts"),
   prompts: z.int().min(4).max(40).refine(even, EVEN).default(16).describe("prompts of each seed, an even number"),
-  cases: z.int().min(2).max(64).refine(even, EVEN).default(6).describe("prompts that the vector is made of, an even number"),
+  cases: z.int().min(2).max(64).refine(even, EVEN).default(4).describe("prompts that the vector is made of, an even number"),
   scales: ascending.default([0.5, 1, 2]).describe("factors on the vector"),
 }); // biome-ignore format: a parameter a line
 
