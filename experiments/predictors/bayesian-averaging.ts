@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { Random } from "../../backend/common/random.ts";
 import type { Model } from "../../backend/models/model.ts";
+import { rowOf } from "../../backend/training/task.ts";
 import { averageModels, type HiddenMarkovModels } from "../../synthetic-tasks/hmm-mixture.ts";
 import { type Batch, tasks } from "../../synthetic-tasks/index.ts";
 import {
@@ -158,7 +159,7 @@ function foretell(
   const { vocabulary } = learned;
   const length = batch.tokens!.length / batch.rows;
   return Array.from({ length: batch.rows }, (_, row) => {
-    const tokens = batch.tokens!.subarray(row * length, (row + 1) * length);
+    const tokens = rowOf(batch, row).tokens!;
     const start = row * length * vocabulary;
     const concept = batch.layout![row]!;
     return {
