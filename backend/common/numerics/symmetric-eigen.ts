@@ -12,6 +12,7 @@ const STEPS = 60;
  * @see Golub and Van Loan, Matrix Computations, 8.3
  */
 export function eigen(a: Float64Array, n: number): { values: Float64Array; vectors: Float64Array } {
+  if (!a.every(Number.isFinite)) throw noDirections();
   const { diagonal, beside, vectors } = tridiagonal(a, n);
   const scale = diagonal.reduce((most, x, i) => Math.max(most, Math.abs(x) + Math.abs(beside[i]!)), 0);
   for (let low = 0; low < n; low++)
@@ -19,13 +20,16 @@ export function eigen(a: Float64Array, n: number): { values: Float64Array; vecto
       let high = low;
       while (high < n - 1 && Math.abs(beside[high]!) > Number.EPSILON * scale) high++;
       if (high === low) break;
-      if (step === STEPS || !Number.isFinite(scale))
-        throw new HeadscopeError("input", "a matrix has no eigenvectors: its numbers are not finite", {
-          remedy: "look where they arise with a forward",
-        });
+      if (step === STEPS) throw noDirections();
       chase({ diagonal, beside, vectors, n }, low, high);
     }
   return { values: diagonal, vectors };
+}
+
+function noDirections(): HeadscopeError {
+  return new HeadscopeError("input", "a matrix has no eigenvectors: its numbers are not finite", {
+    remedy: "look where they arise with a forward",
+  });
 }
 
 /** A symmetric tridiagonal matrix, and by row the vectors in which it stands. */

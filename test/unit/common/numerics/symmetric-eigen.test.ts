@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { eigen } from "../../../../backend/common/numerics/symmetric-eigen.ts";
 import { Random } from "../../../../backend/common/random.ts";
+import { failure, refused } from "../../../helpers/errors.ts";
 
 describe("eigenvectors of a symmetric matrix", () => {
   it("are those of a matrix with known ones", () => {
@@ -54,5 +55,10 @@ describe("eigenvectors of a symmetric matrix", () => {
           expect(back).toBeCloseTo(matrix[i * n + j]!, 9);
         }
     }
+  });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY])("are refused where a number is %d", async (x) => {
+    expect(await failure(() => eigen(Float64Array.of(1, x, x, 1), 2))).toEqual(refused("input"));
+    expect(await failure(() => eigen(Float64Array.of(x), 1))).toEqual(refused("input"));
   });
 });
