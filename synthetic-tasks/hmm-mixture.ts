@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { softmax } from "../backend/common/numerics/softmax.ts";
 import { Random } from "../backend/common/random.ts";
 import { wrapped } from "../backend/common/text.ts";
 import { type Batch, type Evaluation, rowOf } from "../backend/training/task.ts";
@@ -91,13 +92,6 @@ function advance(belief: Float64Array, transitions: Float64Array): void {
     for (let s = 0; s < n; s++) sum += before[s]! * transitions[s * n + next]!;
     belief[next] = sum;
   }
-}
-
-function softmax(logits: Float64Array): Float64Array {
-  const most = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const weights = logits.map((x) => Math.exp(x - most));
-  const sum = weights.reduce((a, b) => a + b, 0);
-  return weights.map((x) => x / sum);
 }
 
 function drawModels({ concepts, states, vocabulary, sharpness }: Params, random: Random): HiddenMarkovModels {

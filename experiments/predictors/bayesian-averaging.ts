@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
+import { logSoftmax } from "../../backend/common/numerics/softmax.ts";
 import { Random } from "../../backend/common/random.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { rowOf } from "../../backend/training/task.ts";
@@ -164,21 +165,19 @@ function foretell(
     const concept = batch.layout![row]!;
     return {
       averaged: averageModels(learned, tokens).averaged.subarray(vocabulary),
-      model: logSoftmax(logits.subarray(start, start + (length - 1) * vocabulary), vocabulary),
+      model: logProbabilities(logits.subarray(start, start + (length - 1) * vocabulary), vocabulary),
       concept: averageModels(makers, tokens).byConcept.subarray(concept * length + 1, (concept + 1) * length),
       tokens: tokens.subarray(1),
     };
   });
 }
 
-/** Logarithms of each position's softmax. @param logits [positions, vocabulary] */
-function logSoftmax(logits: Float32Array, vocabulary: number): Float64Array {
+/** Log-probabilities of every position. @param logits [positions, vocabulary] */
+function logProbabilities(logits: Float32Array, vocabulary: number): Float64Array {
   const out = Float64Array.from(logits);
   for (let start = 0; start < out.length; start += vocabulary) {
     const row = out.subarray(start, start + vocabulary);
-    const most = row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-    const sum = row.reduce((total, x) => total + Math.exp(x - most), 0);
-    for (let v = 0; v < vocabulary; v++) row[v]! -= most + Math.log(sum);
+    row.set(logSoftmax(row));
   }
   return out;
 }
