@@ -1,17 +1,16 @@
 import { forward } from "../backend/models/forward/forward.ts";
 import type { Model } from "../backend/models/model.ts";
 import { tf } from "../backend/runtime/tf.ts";
-import type { Batch } from "../backend/training/task.ts";
+import { type Batch, sequencesOf } from "../backend/training/task.ts";
 import { promptBatch, type RegressionPrompts } from "../synthetic-tasks/learners/index.ts";
 import { mean } from "./curves.ts";
 
 /** Outputs of a model at every position of a batch, those of a soft prompt left out [rows, positions, outputs]: logits of classes, or values. */
-export async function outputsOf(model: Model, { rows, tokens, inputs }: Batch): Promise<Float32Array> {
-  const own = (values: Int32Array, row: number) =>
-    Array.from(values.subarray((row * values.length) / rows, ((row + 1) * values.length) / rows));
+export async function outputsOf(model: Model, batch: Batch): Promise<Float32Array> {
+  const { rows, tokens, inputs } = batch;
   const vectors =
     inputs && tf.tensor3d(inputs, [rows, inputs.length / (rows * model.config.d_input!), model.config.d_input!]);
-  const input = vectors ? { inputs: vectors } : { tokens: Array.from({ length: rows }, (_, row) => own(tokens!, row)) };
+  const input = vectors ? { inputs: vectors } : { tokens: sequencesOf(batch) };
   const positions = vectors ? vectors.shape[1] : tokens!.length / rows;
   const { soft_prompt: first } = model.config;
   const behind = first && {

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
 import { wrapped } from "../backend/common/text.ts";
-import type { Batch, Evaluation } from "../backend/training/task.ts";
+import { type Batch, type Evaluation, rowOf } from "../backend/training/task.ts";
 import { impossible, task, tokenShape } from "./base.ts";
 
 const parameters = z.object({
@@ -123,14 +123,14 @@ export const associativeRecall = task({
   sample: (_, params, random, rows) => batch(params, random, rows),
   part: "repeated",
   evaluations: { recall, distant },
-  describe(_, { context, pairs }, { tokens, classes, layout }, row) {
-    const at = row * context;
-    const queries = new Set(layout!.subarray(row * pairs, (row + 1) * pairs));
+  describe(_, { context, pairs }, drawn, row) {
+    const { tokens, classes, layout } = rowOf(drawn, row);
+    const queries = new Set(layout);
     const words: string[] = [];
-    for (let p = 0; p < pairs; p++) words.push(`${tokens![at + 2 * p]}=${tokens![at + 2 * p + 1]}`);
+    for (let p = 0; p < pairs; p++) words.push(`${tokens![2 * p]}=${tokens![2 * p + 1]}`);
     words.push("|");
     for (let t = 2 * pairs; t < context; t++)
-      words.push(queries.has(t) ? `[${tokens![at + t]}?${classes![at + t]}]` : String(tokens![at + t]));
+      words.push(queries.has(t) ? `[${tokens![t]}?${classes![t]}]` : String(tokens![t]));
     return `${wrapped(words)}\nkey=value pairs, then [key?answer] queries among other tokens`;
   },
   defaults: {

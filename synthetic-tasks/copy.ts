@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
 import { wrapped } from "../backend/common/text.ts";
-import type { Batch, Evaluation } from "../backend/training/task.ts";
+import { type Batch, type Evaluation, rowOf } from "../backend/training/task.ts";
 import { impossible, task, tokenShape } from "./base.ts";
 
 const SEPARATOR = 0;
@@ -105,10 +105,11 @@ export const copy = task({
   sample: (_, params, random, rows) => batch(params, random, rows, lengths(params)),
   part: "repeated",
   evaluations: { copy: copied, longest },
-  describe(_, { context }, { tokens, layout }, row) {
-    const [at, length] = [row * context, layout![row]!];
-    const words = Array.from(tokens!.subarray(at, at + 2 * length + 1), (id) => (id === SEPARATOR ? "|" : String(id)));
-    return `${wrapped([...words, String(tokens![at + length])])}\n${length} letters and their copy, of which the last is a target alone`;
+  describe(_, __, drawn, row) {
+    const { tokens, layout } = rowOf(drawn, row);
+    const length = layout![0]!;
+    const words = Array.from(tokens!.subarray(0, 2 * length + 1), (id) => (id === SEPARATOR ? "|" : String(id)));
+    return `${wrapped([...words, String(tokens![length])])}\n${length} letters and their copy, of which the last is a target alone`;
   },
   defaults: {
     model: { positional_embedding_type: "rotary" },

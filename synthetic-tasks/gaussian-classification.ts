@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { Random } from "../backend/common/random.ts";
 import { wrapped } from "../backend/common/text.ts";
-import type { Batch, Evaluation } from "../backend/training/task.ts";
+import { type Batch, type Evaluation, rowOf } from "../backend/training/task.ts";
 import { impossible, task } from "./base.ts";
 
 /** At least as many classes are drawn anew for sequences that only the context can solve: a multiple of L, for equal shares of labels. */
@@ -276,16 +276,16 @@ export const gaussianClassification = task({
       targetShift: 0,
     }),
   },
-  describe(_, params, { classes, layout }, row) {
+  describe(_, params, drawn, row) {
     const { N, K, L } = params;
-    const labels = layout!.subarray(row * layoutWidth(N), (row + 1) * layoutWidth(N));
-    const shift = labels[N + 1]!;
+    const { classes, layout: labels } = rowOf(drawn, row);
+    const shift = labels![N + 1]!;
     const name = (k: number): string => (k < K ? `class ${k}` : `new class ${k - K}`);
-    const pairs = Array.from({ length: N }, (_, i) => `${name(labels[i]!)}: ${((labels[i]! % L) + shift) % L}`);
-    const query = labels[N]!;
-    const copies = labels.subarray(0, N).filter((k) => k === query).length;
+    const pairs = Array.from({ length: N }, (_, i) => `${name(labels![i]!)}: ${((labels![i]! % L) + shift) % L}`);
+    const query = labels![N]!;
+    const copies = labels!.subarray(0, N).filter((k) => k === query).length;
     return (
-      `${wrapped([...pairs.map((pair) => `${pair},`), `${name(query)}: ?`, `-> label ${classes![row]}`])}\n` +
+      `${wrapped([...pairs.map((pair) => `${pair},`), `${name(query)}: ?`, `-> label ${classes![0]}`])}\n` +
       `${copies === 0 ? "the query's class is not in the context" : `${copies} of ${N} pairs are of the query's class`}` +
       (shift === 0 ? "" : `; the context's labels are shifted by ${shift}`)
     );

@@ -1,7 +1,8 @@
 import { z } from "zod";
+import { softmax } from "../backend/common/numerics/softmax.ts";
 import { Random } from "../backend/common/random.ts";
 import { wrapped } from "../backend/common/text.ts";
-import type { Batch, Evaluation } from "../backend/training/task.ts";
+import { type Batch, type Evaluation, rowOf } from "../backend/training/task.ts";
 import { fixed, task, tokenShape } from "./base.ts";
 
 /** Stream of a run's seed that its concepts are drawn from, and those of `fresh`. */
@@ -91,13 +92,6 @@ function advance(belief: Float64Array, transitions: Float64Array): void {
     for (let s = 0; s < n; s++) sum += before[s]! * transitions[s * n + next]!;
     belief[next] = sum;
   }
-}
-
-function softmax(logits: Float64Array): Float64Array {
-  const most = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const weights = logits.map((x) => Math.exp(x - most));
-  const sum = weights.reduce((a, b) => a + b, 0);
-  return weights.map((x) => x / sum);
 }
 
 function drawModels({ concepts, states, vocabulary, sharpness }: Params, random: Random): HiddenMarkovModels {
@@ -190,20 +184,20 @@ export const hmmMixture = task({
   },
   reference: {
     title: "Bayesian model averaging (exact, over the learned concepts)",
-    predict(models, { context, vocabulary }, { rows, tokens }) {
-      const predictions = new Float64Array(rows * context * vocabulary);
-      for (let r = 0; r < rows; r++) {
+    predict(models, { context, vocabulary }, drawn) {
+      const predictions = new Float64Array(drawn.rows * context * vocabulary);
+      for (let r = 0; r < drawn.rows; r++) {
         // Position t foretells token t + 1; behind the last nothing comes.
-        const { averaged } = averageModels(models, tokens!.subarray(r * context, (r + 1) * context));
+        const { averaged } = averageModels(models, rowOf(drawn, r).tokens!);
         predictions.set(averaged.subarray(vocabulary), r * context * vocabulary);
       }
       return predictions;
     },
   },
-  describe(models, { context }, { tokens, layout }, row) {
-    const ids = tokens!.subarray(row * context, (row + 1) * context);
-    const { posterior } = averageModels(models, ids);
-    return `${wrapped(Array.from(ids, String))}\nconcept ${layout![row]}; the tokens give the learned concepts ${fixed(posterior)}`;
+  describe(models, _, drawn, row) {
+    const { tokens, layout } = rowOf(drawn, row);
+    const { posterior } = averageModels(models, tokens!);
+    return `${wrapped(Array.from(tokens!, String))}\nconcept ${layout![0]}; the tokens give the learned concepts ${fixed(posterior)}`;
   },
   defaults: {
     model: { n_layers: 2, n_heads: 4, d_model: 64, attn_only: false, act_fn: "gelu", positional_embedding_type: "rotary" },

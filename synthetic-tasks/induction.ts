@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
 import { wrapped } from "../backend/common/text.ts";
-import type { Batch, Evaluation } from "../backend/training/task.ts";
+import { type Batch, type Evaluation, rowOf } from "../backend/training/task.ts";
 import { impossible, task, tokenShape } from "./base.ts";
 
 const BOS = 0;
@@ -119,10 +119,10 @@ export const induction = task({
   sample: (_, params, random, count) => batch(params, random, count, params.loss === "all" ? () => true : determined),
   part: "repeated",
   evaluations: { "in-context": inContext, "first-copy": firstCopy },
-  describe(_, { context, bos }, { tokens, layout }, row) {
-    const ids = tokens!.subarray(row * context, (row + 1) * context);
-    const [start, copy, length] = layout!.subarray(row * LAYOUT) as unknown as [number, number, number];
-    const words = Array.from(ids, (id, t) => {
+  describe(_, { bos }, drawn, row) {
+    const { tokens, layout } = rowOf(drawn, row);
+    const [start, copy, length] = layout as unknown as [number, number, number];
+    const words = Array.from(tokens!, (id, t) => {
       const opens = t === start || t === copy ? "[" : "";
       const closes = t === start + length - 1 || t === copy + length - 1 ? "]" : "";
       return opens + (bos && t === 0 ? "BOS" : String(id)) + closes;

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
-import type { Batch, Evaluation, ProbeTarget } from "../backend/training/task.ts";
+import { type Batch, type Evaluation, type ProbeTarget, rowOf } from "../backend/training/task.ts";
 import { fixed, impossible, task } from "./base.ts";
 import type { OnlineLearner } from "./learners/base.ts";
 import { gradientStep } from "./learners/gradient.ts";
@@ -158,15 +158,9 @@ function weightsSoFar(title: string, start: (params: Params) => OnlineLearner): 
 }
 
 /** One row as pairs: x [examples][d], y [examples] and what ridge regression says of it from the pairs before. */
-function pairsOf(params: Params, { inputs, values, weights }: Batch, row: number) {
+function pairsOf(params: Params, drawn: Batch, row: number) {
   const { dimension: d, examples } = params;
-  const positions = promptPositions(params);
-  const one: Batch = {
-    rows: 1,
-    inputs: inputs!.subarray(row * positions * d, (row + 1) * positions * d),
-    values: values!.subarray(row * positions, (row + 1) * positions),
-    weights: weights.subarray(row * positions, (row + 1) * positions),
-  };
+  const one = rowOf(drawn, row);
   const guesses = posteriorMean(params, one);
   const each = Array.from({ length: examples }, (_, i) => 2 * i);
   return {

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Random } from "../backend/common/random.ts";
-import type { Batch, Evaluation } from "../backend/training/task.ts";
+import { type Batch, type Evaluation, rowOf } from "../backend/training/task.ts";
 import { fixed, task } from "./base.ts";
 import { LogisticPosterior } from "./learners/logistic.ts";
 import { promptBatch, promptPositions, regressionPrompts } from "./learners/prompts.ts";
@@ -98,16 +98,9 @@ function predict(params: Params, drawn: Batch): Float64Array {
 }
 
 /** One row as pairs: x [examples][d], labels [examples] and the reference's probability of 1 from the pairs before. */
-function pairsOf(params: Params, { inputs, classes, weights }: Batch, row: number) {
+function pairsOf(params: Params, drawn: Batch, row: number) {
   const { dimension: d, examples } = params;
-  const positions = promptPositions(params);
-  const one: Batch = {
-    rows: 1,
-    inputs: inputs!.subarray(row * positions * d, (row + 1) * positions * d),
-    classes: classes!.subarray(row * positions, (row + 1) * positions),
-    weights: weights.subarray(row * positions, (row + 1) * positions),
-  };
-  const points = pointsOf(params, one);
+  const points = pointsOf(params, rowOf(drawn, row));
   return {
     inputs: Array.from({ length: examples }, (_, i) => [...points.x.subarray(i * d, (i + 1) * d)]),
     targets: [...points.labels as Float32Array],

@@ -8,6 +8,7 @@ import type { Model } from "../backend/models/model.ts";
 import {
   type Batch,
   type ProbeTarget,
+  rowOf,
   type SyntheticTask,
   type TargetTable,
   targetWidth,
@@ -92,16 +93,13 @@ export async function taskProbe(model: Model, trained: TrainedTask, options: Tas
 
 /** The position of each row whose target is meant. */
 function placesOf(
-  { rows, weights }: Batch,
+  batch: Batch,
   { positions, scored }: { positions: number; scored: "all" | "last" },
   position: number | "scored" | "mean",
 ): number[] {
-  const all = Array.from({ length: rows }, (_, row) => row);
+  const all = Array.from({ length: batch.rows }, (_, row) => row);
   if (position === "scored" && scored === "all")
-    return all.map((row) => {
-      const own = weights.subarray(row * positions, (row + 1) * positions);
-      return own.findLastIndex((weight) => weight > 0);
-    });
+    return all.map((row) => rowOf(batch, row).weights.findLastIndex((weight) => weight > 0));
   const place = typeof position === "string" ? positions - 1 : position < 0 ? positions + position : position;
   if (place >= 0 && place < positions) return all.map(() => place);
   throw new HeadscopeError("usage", `sequences have ${positions} positions, none at ${position}`, {

@@ -1,3 +1,4 @@
+import { logSumExp } from "../common/numerics/softmax.ts";
 import { likeliest } from "../inference/decoding/sampling.ts";
 import { Forwards } from "../inference/forwards.ts";
 import { type Generation, heldBy } from "../inference/generation.ts";
@@ -60,8 +61,5 @@ export async function foretell(model: Model, options: ForetellOptions): Promise<
 
 /** Negative log-likelihood of a token, in nats. @param logits [d_vocab] */
 function lossOf(logits: Float32Array, id: number): number {
-  const largest = logits[likeliest(logits)]!;
-  let total = 0;
-  for (const logit of logits) total += Math.exp(logit - largest);
-  return largest + Math.log(total) - logits[id]!;
+  return logSumExp(logits) - logits[id]!;
 }

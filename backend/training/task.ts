@@ -52,6 +52,26 @@ export interface Batch {
   readonly layout?: Int32Array;
 }
 
+/** One row of a batch, as a batch of views into the same numbers. */
+export function rowOf({ rows, tokens, inputs, classes, values, weights, layout }: Batch, row: number): Batch {
+  const own = <T extends Int32Array | Float32Array>(all: T): T =>
+    all.subarray((row * all.length) / rows, ((row + 1) * all.length) / rows) as T;
+  return {
+    rows: 1,
+    ...(tokens && { tokens: own(tokens) }),
+    ...(inputs && { inputs: own(inputs) }),
+    ...(classes && { classes: own(classes) }),
+    ...(values && { values: own(values) }),
+    weights: own(weights),
+    ...(layout && { layout: own(layout) }),
+  };
+}
+
+/** Token ids of a batch of tokens [rows][positions], as the forward takes them. */
+export function sequencesOf(batch: Batch): number[][] {
+  return Array.from({ length: batch.rows }, (_, row) => [...rowOf(batch, row).tokens!]);
+}
+
 /** A held-out split: what an ability is measured on. @typeParam P parameters @typeParam W the task's world */
 export interface Evaluation<P, W> {
   readonly title: string;

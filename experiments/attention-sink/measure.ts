@@ -3,6 +3,7 @@ import { forward } from "../../backend/models/forward/forward.ts";
 import type { Model } from "../../backend/models/model.ts";
 import type { PatternSum } from "../../backend/models/transformer/attention.ts";
 import { tf } from "../../backend/runtime/tf.ts";
+import { sequencesOf } from "../../backend/training/task.ts";
 import { attentionSink } from "../../probes/patterns/attention-sink.ts";
 import { tasks } from "../../synthetic-tasks/index.ts";
 import type { ExperimentContext, ExperimentStage, TrainedRun } from "../base.ts";
@@ -87,9 +88,7 @@ async function curvesOf(
 function freshRows({ taskParams, seed }: TrainedRun, rows: number): number[][] {
   const task = tasks.get("zipf-bigram");
   const world = task.world(taskParams, seed);
-  const { tokens } = task.evaluations["fresh"]!.sample(world, taskParams, new Random(seed, STREAM), rows);
-  const length = tokens!.length / rows;
-  return Array.from({ length: rows }, (_, r) => [...tokens!.subarray(r * length, (r + 1) * length)]);
+  return sequencesOf(task.evaluations["fresh"]!.sample(world, taskParams, new Random(seed, STREAM), rows));
 }
 
 /** Mean attention of each head to a place [layers * heads], by the probe. */

@@ -2,6 +2,7 @@ import { Random } from "../../backend/common/random.ts";
 import { forward } from "../../backend/models/forward/forward.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { tf } from "../../backend/runtime/tf.ts";
+import { rowOf } from "../../backend/training/task.ts";
 import { type Batch, tasks } from "../../synthetic-tasks/index.ts";
 import type { ExperimentContext, ExperimentStage, TrainedRun } from "../base.ts";
 import { type Curve, finalValue, mean } from "../curves.ts";
@@ -82,10 +83,9 @@ export async function progressMeasures(run: TrainedRun, context: ExperimentConte
 }
 
 /** Rows of a batch with the pairs, from 0 on, whose item is of the query's class. */
-function rowsOf({ rows, layout }: Batch, pairs: number): { row: number; same: number[] }[] {
-  const width = layout!.length / rows;
-  return Array.from({ length: rows }, (_, row) => {
-    const classes = layout!.subarray(row * width, row * width + pairs + 1); // items, then the query
+function rowsOf(batch: Batch, pairs: number): { row: number; same: number[] }[] {
+  return Array.from({ length: batch.rows }, (_, row) => {
+    const classes = rowOf(batch, row).layout!; // of items, then of the query
     const all = Array.from({ length: pairs }, (_, i) => i);
     return { row, same: all.filter((i) => classes[i] === classes[pairs]) };
   });

@@ -1,10 +1,18 @@
 import { z } from "zod";
+import type { Figure } from "../../backend/common/figures/figure.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { encodeText } from "../../backend/models/tokens.ts";
 import { loopTurn } from "../../backend/runtime/turn.ts";
 import { labelTokens } from "../../synthetic-tasks/demonstrations/index.ts";
 import type { ChoiceItem } from "../../synthetic-tasks/reasoning/base.ts";
-import type { MeasurementMeans, MeasurementPlan } from "../base.ts";
+import type {
+  ClaimResult,
+  ExperimentContext,
+  ExperimentStage,
+  Finding,
+  MeasurementMeans,
+  MeasurementPlan,
+} from "../base.ts";
 import { mean } from "../curves.ts";
 import { wordLogProbs } from "../next-words.ts";
 
@@ -18,7 +26,7 @@ const answeredItem = z.object({
 export type AnsweredItem = z.output<typeof answeredItem>;
 
 /** Schema of the answers to questions, by condition. */
-export const choiceValues = z.record(z.string(), z.array(answeredItem));
+const choiceValues = z.record(z.string(), z.array(answeredItem));
 /** Answers of a seed, by condition. */
 export type ChoiceValues = z.output<typeof choiceValues>;
 
@@ -26,7 +34,7 @@ export type ChoiceValues = z.output<typeof choiceValues>;
  * Asks a model questions, condition by condition.
  * @throws HeadscopeError (unsupported) for a tokenizer that cuts a choice
  */
-export async function answerItems(
+async function answerItems(
   model: Model,
   items: Readonly<Record<string, readonly ChoiceItem[]>>,
   { progress, signal }: MeasurementMeans,
@@ -71,17 +79,42 @@ export function calibrated(items: readonly AnsweredItem[]): AnsweredItem[] {
   return items.map(({ answer, logProbs }) => ({ answer, logProbs: logProbs.map((value, c) => value - means[c]!) }));
 }
 
-/** A measurement of a seed's questions. @param draw makes them, by condition, of what stands in the settings */
-export function choicePlan(
-  { model, label, settings }: Pick<MeasurementPlan, "model" | "label" | "settings">,
-  draw: () => Readonly<Record<string, readonly ChoiceItem[]>>,
-): MeasurementPlan<typeof choiceValues> {
+/** Parameters that decide which model is asked, by seed, and how much. */
+interface AskedParams {
+  readonly model: string;
+  readonly seeds: readonly number[];
+  readonly prompts: number;
+}
+
+/** An experiment's questions, and its findings from the answers. @typeParam P its parameters */
+interface Asked<P extends AskedParams> {
+  /** Label of its one stage. */
+  readonly label: string;
+  /** Draws the questions of a seed, by condition. */
+  questions(seed: number, params: Omit<P, "model" | "seeds">): Readonly<Record<string, readonly ChoiceItem[]>>;
+  /** Decides the claims. @param seeds one each */
+  judge(seeds: readonly ChoiceValues[]): ClaimResult[];
+  figure(seeds: readonly ChoiceValues[]): Figure;
+}
+
+/** The stage and the run of an experiment that asks a model questions, seed after seed. */
+export function askedBySeed<P extends AskedParams>({ label, questions, judge, figure }: Asked<P>) {
   return {
-    name: "choices",
-    label,
-    model,
-    settings,
-    values: choiceValues,
-    measure: (loaded, means) => answerItems(loaded, draw(), means),
+    extent: "prompts",
+    stages: ({ seeds, prompts }: P): ExperimentStage[] => [{ label, work: seeds.length * prompts }],
+    async run({ model, seeds, ...params }: P, { measure }: ExperimentContext): Promise<Finding> {
+      const plans = seeds.map(
+        (seed): MeasurementPlan<typeof choiceValues> => ({
+          name: "choices",
+          label,
+          model,
+          settings: { seed, ...params, revision: 1 },
+          values: choiceValues,
+          measure: (loaded, means) => answerItems(loaded, questions(seed, params), means),
+        }),
+      );
+      const values = await measure(plans);
+      return { claims: judge(values), figures: [figure(values)] };
+    },
   };
 }

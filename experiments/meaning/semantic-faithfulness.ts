@@ -8,13 +8,14 @@ import { type ClaimResult, type ClaimStatement, type Experiment, seedList } from
 import { levelLine, mean } from "../curves.ts";
 import { differenceText, meansLine, meanText } from "../intervals.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
-import { accuracyOf, type ChoiceValues, choicePlan, chosen, rights } from "./choices.ts";
+import { accuracyOf, askedBySeed, type ChoiceValues, chosen, rights } from "./choices.ts";
 
 const parameters = z.object({
   model: z.string().min(1).max(500).default("smollm2-135m").describe("reference of the model"),
   seeds: seedList.default([0, 1, 2, 3]).describe("seeds of the stories"),
   prompts: z.int().min(8).max(256).default(16).describe("stories of each seed, each asked about and changed in every way"),
 }); // biome-ignore format: a parameter a line
+type Params = z.output<typeof parameters>;
 
 const CHATURVEDI =
   "Chaturvedi et al. 2024, Analyzing Semantic Faithfulness of Language Models via Input Intervention on Conversational Question Answering";
@@ -179,13 +180,11 @@ function faithfulnessFigure(seeds: readonly ChoiceValues[]): LineFigure {
 } // biome-ignore format: a line of the figure a line
 
 /** The questions about a seed's stories, by question. */
-function questionsOf(seed: number, prompts: number): Record<string, ChoiceItem[]> {
+function questionsOf(seed: number, { prompts }: Pick<Params, "prompts">): Record<string, ChoiceItem[]> {
   const random = new Random(seed);
   const drawn = Array.from({ length: prompts }, () => drawStory(random));
   return Object.fromEntries(STORY_QUESTIONS.map((name) => [name, drawn.map((items) => items[name])]));
 }
-
-const LABEL = "stories";
 
 /** Answers about stories whose deciding sentence is deleted or negated, or whose people are exchanged. */
 export const semanticFaithfulness: Experiment<typeof parameters> = {
@@ -198,13 +197,5 @@ export const semanticFaithfulness: Experiment<typeof parameters> = {
   parameters,
   presets: { quick: {}, full: { seeds: [0, 1, 2, 3, 4, 5, 6, 7], prompts: 96 } },
   claims,
-  extent: "prompts",
-  stages: ({ seeds, prompts }) => [{ label: LABEL, work: seeds.length * prompts }],
-  async run({ model, seeds, prompts }, { measure }) {
-    const plans = seeds.map((seed) =>
-      choicePlan({ model, label: LABEL, settings: { seed, prompts, revision: 1 } }, () => questionsOf(seed, prompts)),
-    );
-    const values = await measure(plans);
-    return { claims: judge(values), figures: [faithfulnessFigure(values)] };
-  },
+  ...askedBySeed({ label: "stories", questions: questionsOf, judge, figure: faithfulnessFigure }),
 };

@@ -8,7 +8,7 @@ import { type ClaimResult, type ClaimStatement, type Experiment, seedList } from
 import { levelLine, mean } from "../curves.ts";
 import { differenceText, meansLine, meanText } from "../intervals.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
-import { accuracyOf, type ChoiceValues, calibrated, choicePlan, rights } from "./choices.ts";
+import { accuracyOf, askedBySeed, type ChoiceValues, calibrated, rights } from "./choices.ts";
 
 const everyTruth = `a multiple of ${TRUTHS.length}, so that each answer is right equally often`;
 
@@ -18,6 +18,7 @@ const parameters = z.object({
   prompts: z.int().min(6).max(192).multipleOf(TRUTHS.length, everyTruth).default(12).describe(`questions of each fragment and seed, ${everyTruth}`),
   shots: z.int().min(TRUTHS.length).max(24).multipleOf(TRUTHS.length, everyTruth).default(6).describe(`demonstrations of the same fragment, ${everyTruth}`),
 }); // biome-ignore format: a parameter a line
+type Params = z.output<typeof parameters>;
 
 const RICHARDSON = "Richardson et al. 2020, Probing Natural Language Inference Models through Semantic Fragments";
 
@@ -116,13 +117,11 @@ function fragmentsFigure(seeds: readonly ChoiceValues[]): LineFigure {
 } // biome-ignore format: a line of the figure a line
 
 /** The questions of a seed: the same ones with demonstrations and without. */
-function questionsOf(seed: number, { prompts, shots }: { prompts: number; shots: number }): Record<string, ChoiceItem[]> {
+function questionsOf(seed: number, { prompts, shots }: Pick<Params, "prompts" | "shots">): Record<string, ChoiceItem[]> {
   return Object.fromEntries(
     ALL.flatMap((fragment, f) => [0, shots].map((shown) => [condition(fragment.name, shown > 0), drawFragment(fragment, { count: prompts, shots: shown }, new Random(seed, f))] as const)),
   );
 } // biome-ignore format: a condition a line
-
-const LABEL = "fragments";
 
 /** Inference about generated fragments of logic, with demonstrations and without. */
 export const semanticFragments: Experiment<typeof parameters> = {
@@ -135,13 +134,5 @@ export const semanticFragments: Experiment<typeof parameters> = {
   parameters,
   presets: { quick: {}, full: { seeds: [0, 1, 2, 3, 4, 5, 6, 7], prompts: 60 } },
   claims,
-  extent: "prompts",
-  stages: ({ seeds, prompts }) => [{ label: LABEL, work: seeds.length * prompts }],
-  async run({ model, seeds, prompts, shots }, { measure }) {
-    const plans = seeds.map((seed) =>
-      choicePlan({ model, label: LABEL, settings: { seed, prompts, shots, revision: 1 } }, () => questionsOf(seed, { prompts, shots })),
-    );
-    const values = await measure(plans);
-    return { claims: judge(values), figures: [fragmentsFigure(values)] };
-  },
-}; // biome-ignore format: an argument a line
+  ...askedBySeed({ label: "fragments", questions: questionsOf, judge, figure: fragmentsFigure }),
+};

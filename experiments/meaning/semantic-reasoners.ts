@@ -8,13 +8,14 @@ import { type ClaimResult, type ClaimStatement, type Experiment, seedList } from
 import { levelLine } from "../curves.ts";
 import { differenceText, meansLine, meanText } from "../intervals.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
-import { accuracyOf, type ChoiceValues, choicePlan, rights } from "./choices.ts";
+import { accuracyOf, askedBySeed, type ChoiceValues, rights } from "./choices.ts";
 
 const parameters = z.object({
   model: z.string().min(1).max(500).default("smollm2-135m").describe("reference of the model"),
   seeds: seedList.default([0, 1, 2, 3]).describe("seeds of the questions"),
   prompts: z.int().min(8).max(256).default(24).describe("questions of each seed, each in every kind and wording"),
 });
+type Params = z.output<typeof parameters>;
 
 const TANG = "Tang et al. 2023, Large Language Models are In-Context Semantic Reasoners rather than Symbolic Reasoners";
 
@@ -127,7 +128,7 @@ function reasoningFigure(seeds: readonly ChoiceValues[]): LineFigure {
 } // biome-ignore format: a line of the figure a line
 
 /** The questions of a seed, by kind and words. */
-function questionsOf(seed: number, prompts: number): Record<string, ChoiceItem[]> {
+function questionsOf(seed: number, { prompts }: Pick<Params, "prompts">): Record<string, ChoiceItem[]> {
   const random = new Random(seed);
   const drawn = Array.from({ length: prompts }, () => drawKinship(random));
   const all = REASONING.flatMap((kind) =>
@@ -135,8 +136,6 @@ function questionsOf(seed: number, prompts: number): Record<string, ChoiceItem[]
   );
   return { ...Object.fromEntries(all), [WITHOUT]: drawn.map(({ withoutRules }) => withoutRules) };
 }
-
-const LABEL = "questions";
 
 /** Deduction, induction and abduction about relatives, told in words with a meaning, in letters, and against common sense. */
 export const semanticReasoners: Experiment<typeof parameters> = {
@@ -149,13 +148,5 @@ export const semanticReasoners: Experiment<typeof parameters> = {
   parameters,
   presets: { quick: {}, full: { seeds: [0, 1, 2, 3, 4, 5, 6, 7], prompts: 128 } },
   claims,
-  extent: "prompts",
-  stages: ({ seeds, prompts }) => [{ label: LABEL, work: seeds.length * prompts }],
-  async run({ model, seeds, prompts }, { measure }) {
-    const plans = seeds.map((seed) =>
-      choicePlan({ model, label: LABEL, settings: { seed, prompts, revision: 1 } }, () => questionsOf(seed, prompts)),
-    );
-    const values = await measure(plans);
-    return { claims: judge(values), figures: [reasoningFigure(values)] };
-  },
+  ...askedBySeed({ label: "questions", questions: questionsOf, judge, figure: reasoningFigure }),
 };

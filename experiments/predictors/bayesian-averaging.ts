@@ -1,7 +1,9 @@
 import { z } from "zod";
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
+import { logSoftmax } from "../../backend/common/numerics/softmax.ts";
 import { Random } from "../../backend/common/random.ts";
 import type { Model } from "../../backend/models/model.ts";
+import { rowOf } from "../../backend/training/task.ts";
 import { averageModels, type HiddenMarkovModels } from "../../synthetic-tasks/hmm-mixture.ts";
 import { type Batch, tasks } from "../../synthetic-tasks/index.ts";
 import {
@@ -158,26 +160,24 @@ function foretell(
   const { vocabulary } = learned;
   const length = batch.tokens!.length / batch.rows;
   return Array.from({ length: batch.rows }, (_, row) => {
-    const tokens = batch.tokens!.subarray(row * length, (row + 1) * length);
+    const tokens = rowOf(batch, row).tokens!;
     const start = row * length * vocabulary;
     const concept = batch.layout![row]!;
     return {
       averaged: averageModels(learned, tokens).averaged.subarray(vocabulary),
-      model: logSoftmax(logits.subarray(start, start + (length - 1) * vocabulary), vocabulary),
+      model: logProbabilities(logits.subarray(start, start + (length - 1) * vocabulary), vocabulary),
       concept: averageModels(makers, tokens).byConcept.subarray(concept * length + 1, (concept + 1) * length),
       tokens: tokens.subarray(1),
     };
   });
 }
 
-/** Logarithms of each position's softmax. @param logits [positions, vocabulary] */
-function logSoftmax(logits: Float32Array, vocabulary: number): Float64Array {
+/** Log-probabilities of every position. @param logits [positions, vocabulary] */
+function logProbabilities(logits: Float32Array, vocabulary: number): Float64Array {
   const out = Float64Array.from(logits);
   for (let start = 0; start < out.length; start += vocabulary) {
     const row = out.subarray(start, start + vocabulary);
-    const most = row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-    const sum = row.reduce((total, x) => total + Math.exp(x - most), 0);
-    for (let v = 0; v < vocabulary; v++) row[v]! -= most + Math.log(sum);
+    row.set(logSoftmax(row));
   }
   return out;
 }

@@ -1,6 +1,7 @@
 import { Random } from "../../backend/common/random.ts";
 import { forward } from "../../backend/models/forward/forward.ts";
 import type { Model } from "../../backend/models/model.ts";
+import { sequencesOf } from "../../backend/training/task.ts";
 import { type Batch, tasks } from "../../synthetic-tasks/index.ts";
 import type { ExperimentContext, TrainedRun } from "../base.ts";
 import { mean } from "../curves.ts";
@@ -90,9 +91,10 @@ function draw(name: string, own: Record<string, unknown>, seed: number, { evalua
 }
 
 /** The scored predictions of a model: 1 where the likeliest token is the target, and how far back the target stands last. */
-function rightAnswers(model: Model, { rows, tokens, classes, weights }: Batch): { right: number; distance: number }[] {
-  const T = tokens!.length / rows;
-  const sequences = Array.from({ length: rows }, (_, r) => [...tokens!.subarray(r * T, (r + 1) * T)]);
+function rightAnswers(model: Model, batch: Batch): { right: number; distance: number }[] {
+  const { classes, weights } = batch;
+  const sequences = sequencesOf(batch);
+  const T = sequences[0]!.length;
   const result = forward(model, { tokens: sequences, logitsAt: "all" });
   const logits = result.logits!.dataSync() as Float32Array; // [rows, positions, outputs]
   const outputs = result.logits!.shape[2]!;

@@ -4,6 +4,7 @@ import { readRunCheckpoint } from "../../backend/models/sources/run-checkpoint.t
 import { runCheckpointFile } from "../../backend/models/sources/run-file.ts";
 import { gradientCosines } from "../../backend/training/gradients/gradient-cosines.ts";
 import type { TrainSpec } from "../../backend/training/spec.ts";
+import { sequencesOf } from "../../backend/training/task.ts";
 import { type BigramWorld, zipfBigram } from "../../synthetic-tasks/bigrams/zipf-bigram.ts";
 import { tasks } from "../../synthetic-tasks/index.ts";
 import type { MeasurementMeans } from "../base.ts";
@@ -42,7 +43,7 @@ export async function measurePool(
   { progress, signal }: MeasurementMeans,
 ): Promise<PoolValues> {
   const { parameters, spec } = await readRunCheckpoint(runCheckpointFile(checkpoint).path);
-  const { context, vocabulary } = zipfBigram.parameters.parse(params);
+  const { vocabulary } = zipfBigram.parameters.parse(params);
   const task = tasks.get(zipfBigram.name);
   const world = task.world(params, seed) as BigramWorld;
   const pool = world.pool!;
@@ -53,7 +54,7 @@ export async function measurePool(
     onProgress: progress,
     signal,
   });
-  const words = Array.from({ length: pool.rows }, (_, row) => [...pool.tokens!.subarray(row * context, (row + 1) * context)]); // biome-ignore format: one line
+  const words = sequencesOf(pool);
   const share = (row: readonly number[], is: (word: number, place: number) => boolean) =>
     mean(row.map((word, place) => (is(word, place) ? 1 : 0)));
   return {

@@ -1,5 +1,5 @@
 import { classify } from "../../backend/circuits/vectors/linear-fits.ts";
-import type { Matrix } from "../../backend/circuits/vectors/matrix.ts";
+import type { Matrix } from "../../backend/common/numerics/matrix.ts";
 import type { Model } from "../../backend/models/model.ts";
 import { labelledBatch } from "../../synthetic-tasks/logistic-regression.ts";
 import { mean, median } from "../curves.ts";

@@ -1,5 +1,5 @@
-import { type Matrix, matrixOf } from "../../backend/circuits/vectors/matrix.ts";
-import { eigen } from "../../backend/inference/policies/forms/low-rank.ts";
+import { type Matrix, matrixOf } from "../../backend/common/numerics/matrix.ts";
+import { eigen } from "../../backend/common/numerics/symmetric-eigen.ts";
 
 /** Items in coordinates of the shots' principal components: the shots themselves, and the others. */
 export interface Components {

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Random } from "../../backend/common/random.ts";
 import { wrapped } from "../../backend/common/text.ts";
-import type { Batch, Evaluation } from "../../backend/training/task.ts";
+import { type Batch, type Evaluation, rowOf } from "../../backend/training/task.ts";
 import { impossible, task } from "../base.ts";
 import { type Agent, distracted, ucb } from "./agents.ts";
 import { type Bandit, drawBandit, Episode } from "./episode.ts";
@@ -110,14 +110,11 @@ export const bandits = task({
     ),
     "more-arms": evaluation("the teacher's own histories, with more arms than in training", (p) => p.arms_beyond),
   },
-  describe(_, params, { tokens, classes, layout }, row) {
-    const { names, arms_beyond, rounds } = params;
-    const positions = arms_beyond + rounds;
-    const own = tokens!.subarray(row * positions, (row + 1) * positions);
-    const [best, ...arms] = layout!.subarray(row * (names + 1), (row + 1) * (names + 1));
-    const words = Array.from(own, (token) => Episode.word(token, names)).filter((word) => word !== "");
-    const next = classes![(row + 1) * positions - 1];
-    return `${wrapped([...words, "->", `arm ${next}`])}\narm ${arms[best!]} pays most often`;
+  describe(_, { names }, drawn, row) {
+    const { tokens, classes, layout } = rowOf(drawn, row);
+    const [best, ...arms] = layout!;
+    const words = Array.from(tokens!, (token) => Episode.word(token, names)).filter((word) => word !== "");
+    return `${wrapped([...words, "->", `arm ${classes!.at(-1)}`])}\narm ${arms[best!]} pays most often`;
   },
   defaults: {
     model: { n_layers: 3, n_heads: 2, d_model: 64, attn_only: false, positional_embedding_type: "rotary" },

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { Random } from "../../backend/common/random.ts";
 import { wrapped } from "../../backend/common/text.ts";
-import type { Batch, Evaluation } from "../../backend/training/task.ts";
+import { type Batch, type Evaluation, rowOf } from "../../backend/training/task.ts";
 import { impossible, task, tokenShape } from "../base.ts";
 import { BigramChain } from "./chain.ts";
 
@@ -164,24 +164,26 @@ export const zipfBigram = task({
     const drawn = Array.from({ length: rows }, () =>
       chosen.length === 0 ? random.integer(0, pool.rows) : chosen[random.integer(0, chosen.length)]!,
     );
-    const row = <T extends Int32Array | Float32Array>(all: T, out: T): T => {
-      drawn.forEach((from, r) => {
-        out.set(all.subarray(from * context, (from + 1) * context), r * context);
-      });
-      return out;
-    };
-    return {
+    const size = rows * context;
+    const found = {
       rows,
-      tokens: row(pool.tokens!, new Int32Array(rows * context)),
-      classes: row(pool.classes!, new Int32Array(rows * context)),
-      weights: row(pool.weights, new Float32Array(rows * context)),
+      tokens: new Int32Array(size),
+      classes: new Int32Array(size),
+      weights: new Float32Array(size),
     };
+    drawn.forEach((from, r) => {
+      const { tokens, classes, weights } = rowOf(pool, from);
+      found.tokens.set(tokens!, r * context);
+      found.classes.set(classes!, r * context);
+      found.weights.set(weights, r * context);
+    });
+    return found;
   },
   evaluations: { fresh, copies },
   reference: { title: "the chain's own probabilities", predict },
-  describe({ chain }, { context, marker }, { tokens }, row) {
-    const ids = tokens!.subarray(row * context, (row + 1) * context);
-    const words = Array.from(ids, (id, t) => {
+  describe({ chain }, { marker }, drawn, row) {
+    const { tokens } = rowOf(drawn, row);
+    const words = Array.from(tokens!, (id, t) => {
       if (t === marker) return "<marker>";
       return chain.isTrigger(id - 1) ? `${id}*` : String(id);
     });

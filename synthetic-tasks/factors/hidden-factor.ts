@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { Random } from "../../backend/common/random.ts";
-import type { Batch, Evaluation, ProbeTarget } from "../../backend/training/task.ts";
+import { type Batch, type Evaluation, type ProbeTarget, rowOf } from "../../backend/training/task.ts";
 import { impossible, task } from "../base.ts";
 
 /** Stream of a seed from which the items' factors are drawn. */
@@ -94,12 +94,12 @@ function evaluation(title: string, split: Omit<Split, "rows">): Evaluation<Param
  * Log-probabilities of the last item's label [rows, 1, values]: all factors that agree with every label shown are equally likely to decide; where
  * the one that does is told, it alone.
  */
-function bayes(world: FactorWorld, params: Params, { rows, layout }: Batch): Float64Array {
+function bayes(world: FactorWorld, params: Params, drawn: Batch): Float64Array {
   const { factors, values, examples } = params;
-  const predictions = new Float64Array(rows * values);
+  const predictions = new Float64Array(drawn.rows * values);
   const all = Array.from({ length: factors }, (_, factor) => factor);
-  for (let r = 0; r < rows; r++) {
-    const [rule, shown, ...items] = layout!.subarray(r * layoutWidth(params), (r + 1) * layoutWidth(params));
+  for (let r = 0; r < drawn.rows; r++) {
+    const [rule, shown, ...items] = rowOf(drawn, r).layout!;
     const value = (factor: number, t: number) => factorValue(world, params, items[t]!, factor);
     const agrees = (factor: number) =>
       shown === BARE || items.every((_, t) => t === examples || value(factor, t) === value(rule!, t));
@@ -171,8 +171,8 @@ export const hiddenFactor = task({
       factorValue(world, params, item, 0),
     ),
   },
-  describe(world, params, { layout }, row) {
-    const [rule, shown, ...items] = layout!.subarray(row * layoutWidth(params), (row + 1) * layoutWidth(params));
+  describe(world, params, drawn, row) {
+    const [rule, shown, ...items] = rowOf(drawn, row).layout!;
     const lines = items.map((item, t) => {
       const own = Array.from({ length: params.factors }, (_, factor) => factorValue(world, params, item, factor));
       const label = shown === BARE && t < params.examples ? "withheld" : own[rule!];

@@ -1,3 +1,4 @@
+import { softmax } from "../../backend/common/numerics/softmax.ts";
 import type { OnlineLearner } from "../learners/base.ts";
 import type { RegressionPrompts } from "../learners/prompts.ts";
 import { RidgePosterior } from "../learners/ridge.ts";
@@ -68,10 +69,7 @@ export class MixturePosterior implements OnlineLearner {
 
   /** Posterior probability of each family [families]. */
   get shares(): Float64Array {
-    const most = this.#logs.reduce((a, b) => Math.max(a, b));
-    const each = this.#logs.map((log) => Math.exp(log - most));
-    const sum = each.reduce((a, b) => a + b);
-    return each.map((value) => value / sum);
+    return softmax(this.#logs);
   }
 
   /** Mean and variance of y at x: the variance is the families' own, and that of their means. @param x [d] */

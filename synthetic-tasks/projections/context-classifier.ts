@@ -1,3 +1,5 @@
+import { logSoftmax } from "../../backend/common/numerics/softmax.ts";
+
 /** Labelled points of a row. */
 export interface LabelledPoints {
   /** [points, dimension] */
@@ -40,19 +42,10 @@ export function classifyInContext(
       for (let j = 0; j < dimension; j++) squares += (point[j]! - (v * sums[label * dimension + j]!) / within) ** 2;
       own[label] = -0.5 * (squares / variance + dimension * Math.log(variance));
     }
-    normalise(own);
+    own.set(logSoftmax(own));
     const label = labels[t]!;
     seen[label]!++;
     for (let j = 0; j < dimension; j++) sums[label * dimension + j]! += point[j]!;
   }
   return predictions;
-}
-
-/** Subtracts the logarithm of the sum of exponentials. */
-function normalise(logs: Float64Array): void {
-  const most = Math.max(...logs);
-  let sum = 0;
-  for (const log of logs) sum += Math.exp(log - most);
-  const whole = most + Math.log(sum);
-  for (let i = 0; i < logs.length; i++) logs[i]! -= whole;
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Random } from "../../backend/common/random.ts";
-import type { Batch, Evaluation } from "../../backend/training/task.ts";
+import { type Batch, type Evaluation, rowOf } from "../../backend/training/task.ts";
 import { fixed, impossible, task } from "../base.ts";
 import { type BaseSet, baseSet, projectionTask } from "./base-set.ts";
 import { classifyInContext } from "./context-classifier.ts";
@@ -90,19 +90,16 @@ function evaluation(title: string, split: Split): Evaluation<Params, BaseSet> {
 }
 
 /** Log-probabilities of labels from the pairs before an item alone [rows, examples, classes]. */
-function fromContext(params: Params, { rows, inputs, classes: targets }: Batch): Float64Array {
+function fromContext(params: Params, drawn: Batch): Float64Array {
   const { classes, dimension: d, examples, epsilon } = params;
   const width = d + classes;
   const between = 1 / (1 + epsilon ** 2);
-  const predictions = new Float64Array(rows * examples * classes);
-  for (let r = 0; r < rows; r++) {
+  const predictions = new Float64Array(drawn.rows * examples * classes);
+  for (let r = 0; r < drawn.rows; r++) {
+    const { inputs, classes: labels } = rowOf(drawn, r);
     const x = new Float32Array(examples * d);
-    for (let t = 0; t < examples; t++) {
-      const at = (r * examples + t) * width;
-      x.set(inputs!.subarray(at, at + d), t * d);
-    }
-    const labels = targets!.subarray(r * examples, (r + 1) * examples);
-    const own = classifyInContext({ x, labels, dimension: d }, classes, { between, within: 1 - between });
+    for (let t = 0; t < examples; t++) x.set(inputs!.subarray(t * width, t * width + d), t * d);
+    const own = classifyInContext({ x, labels: labels!, dimension: d }, classes, { between, within: 1 - between });
     predictions.set(own, r * examples * classes);
   }
   return predictions;
@@ -167,17 +164,18 @@ export const randomProjections = task({
     title: "classes as normal laws whose centres the sequence tells",
     predict: (_, params, drawn) => fromContext(params, drawn),
   },
-  describe(_, params, { inputs, classes: targets, layout }, row) {
+  describe(_, params, drawn, row) {
     const { examples, classes, dimension: d, tasks } = params;
-    const own = layout!.subarray(row * layoutWidth(params), (row + 1) * layoutWidth(params));
-    const number = own[0]! < 0 ? -1 - own[0]! : own[0]!;
+    const { inputs, classes: labels, layout } = rowOf(drawn, row);
+    const [projection, ...items] = layout as unknown as [number, ...number[]];
+    const number = projection < 0 ? -1 - projection : projection;
     const name = number < tasks ? `task ${number} of ${tasks}` : "an unseen task";
     const lines = Array.from({ length: examples }, (_, t) => {
-      const at = (row * examples + t) * (d + classes);
+      const at = t * (d + classes);
       const text = fixed(inputs!.subarray(at, at + Math.min(d, SHOWN)));
-      return `item ${text}${d > SHOWN ? " …" : ""}   class ${own[1 + t]! % classes} -> label ${targets![row * examples + t]}`;
+      return `item ${text}${d > SHOWN ? " …" : ""}   class ${items[t]! % classes} -> label ${labels![t]}`;
     });
-    return [`${name}${own[0]! < 0 ? ", labels not permuted" : ""}`, ...lines].join("\n");
+    return [`${name}${projection < 0 ? ", labels not permuted" : ""}`, ...lines].join("\n");
   },
   defaults: {
     model: { n_layers: 2, n_heads: 4, d_model: 64, attn_only: false, act_fn: "gelu" },

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { Random } from "../../backend/common/random.ts";
-import type { Batch, Evaluation } from "../../backend/training/task.ts";
+import { type Batch, type Evaluation, rowOf } from "../../backend/training/task.ts";
 import { impossible, task } from "../base.ts";
 
 /** Ids before the words: the copula, and the token that opens a phrase whose adjective comes first. */
@@ -201,11 +201,11 @@ export const wordRoles = task({
   },
   reference: {
     title: "the structure of the phrase",
-    predict: (_, { phrases }, { rows, tokens }) => structure(tokens!, rows, phrases),
+    predict: (_, __, drawn) => structure(drawn),
   },
-  describe({ roles }, { words, phrases }, { tokens, classes }, row) {
-    const length = PHRASE * phrases + 1;
-    const ids = [...tokens!.subarray(row * length, (row + 1) * length)];
+  describe({ roles }, { words, phrases }, drawn, row) {
+    const { tokens, classes } = rowOf(drawn, row);
+    const ids = [...tokens!];
     const word = (id: number) => (id === COPULA ? "is" : id === OPEN ? "the" : `w${id - FIRST_WORD}`);
     const phrase = (p: number) =>
       ids
@@ -216,7 +216,7 @@ export const wordRoles = task({
     const known =
       asked >= words ? "unseen in training" : ["always a noun", "always an adjective", "either"][roles[asked]!];
     const text = Array.from({ length: phrases }, (_, p) => phrase(p)).join("; ");
-    return `${text}; ${word(ids.at(-1)!)}?\n${ROLES[classes![row]!]} here; in training ${known}`;
+    return `${text}; ${word(ids.at(-1)!)}?\n${ROLES[classes![0]!]} here; in training ${known}`;
   },
   defaults: {
     model: { n_layers: 2, n_heads: 4, d_model: 64, attn_only: false },
@@ -225,12 +225,11 @@ export const wordRoles = task({
 });
 
 /** Log-probabilities of the roles that the phrases give to the words asked for [rows, 1, 2]. */
-function structure(tokens: Int32Array, rows: number, phrases: number): Float64Array {
-  const length = PHRASE * phrases + 1;
-  const predictions = new Float64Array(rows * ROLES.length).fill(Number.NEGATIVE_INFINITY);
-  for (let r = 0; r < rows; r++) {
-    const row = tokens.subarray(r * length, (r + 1) * length);
-    const place = row.indexOf(row[length - 1]!);
+function structure(drawn: Batch): Float64Array {
+  const predictions = new Float64Array(drawn.rows * ROLES.length).fill(Number.NEGATIVE_INFINITY);
+  for (let r = 0; r < drawn.rows; r++) {
+    const row = rowOf(drawn, r).tokens!;
+    const place = row.indexOf(row.at(-1)!);
     const first = place - (place % PHRASE);
     const adjective = row[first] === OPEN ? place === first + 1 : place === first + 2;
     predictions[r * ROLES.length + Number(adjective)] = 0;

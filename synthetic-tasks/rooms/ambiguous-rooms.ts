@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { Random } from "../../backend/common/random.ts";
 import { wrapped } from "../../backend/common/text.ts";
-import type { Batch, Evaluation } from "../../backend/training/task.ts";
+import { type Batch, type Evaluation, rowOf } from "../../backend/training/task.ts";
 import { impossible, task } from "../base.ts";
 import { predictWalk } from "./bayes.ts";
 import { drawRoom, drawWalk, MOVES, type Room, walkTokens } from "./grid.ts";
@@ -110,11 +110,11 @@ export const ambiguousRooms = task({
   },
   reference: {
     title: "Bayes' prediction from where the walk can be",
-    predict(world, params, { rows, tokens }) {
+    predict(world, params, drawn) {
       const { observations, moves } = params;
-      const predictions = new Float64Array(rows * 2 * moves * observations).fill(-Math.log(observations));
-      for (let r = 0; r < rows; r++) {
-        const own = tokens!.subarray(r * 2 * moves, (r + 1) * 2 * moves);
+      const predictions = new Float64Array(drawn.rows * 2 * moves * observations).fill(-Math.log(observations));
+      for (let r = 0; r < drawn.rows; r++) {
+        const own = rowOf(drawn, r).tokens!;
         const walk = { seen: own.filter((_, i) => i % 2 === 0), moves: own.filter((_, i) => i % 2 === 1).map((m) => m - observations) };
         const predicted = predictWalk(params, observations, world.rooms, walk);
         for (let t = 0; t < moves; t++)
@@ -136,10 +136,10 @@ export const ambiguousRooms = task({
       }),
     },
   },
-  describe(_, { observations, moves }, { tokens, classes }, row) {
-    const own = tokens!.subarray(row * 2 * moves, (row + 1) * 2 * moves);
-    const words = Array.from(own, (token) => (token < observations ? String(token) : MOVES[token - observations]!));
-    return wrapped([...words, "->", String(classes![(row + 1) * 2 * moves - 1])]);
+  describe(_, { observations }, drawn, row) {
+    const { tokens, classes } = rowOf(drawn, row);
+    const words = Array.from(tokens!, (token) => (token < observations ? String(token) : MOVES[token - observations]!));
+    return wrapped([...words, "->", String(classes!.at(-1))]);
   },
   defaults: {
     model: { n_layers: 2, n_heads: 4, d_model: 64, attn_only: false, readout_hidden: [128] },

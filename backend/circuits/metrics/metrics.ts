@@ -1,4 +1,5 @@
 import type { MetricName } from "../../common/metrics.ts";
+import { logSoftmax, logSumExp } from "../../common/numerics/softmax.ts";
 
 /** Tokens and logits that the logits of one row are measured against. */
 export interface Target {
@@ -25,11 +26,11 @@ export interface MetricDefinition {
 /** Sum of the probabilities of some tokens, whose gradient is p(v) · ([v in tokens] - sum). */
 const probability = {
   value: (logits: Float32Array, tokens: readonly number[]): number => {
-    const p = softmax(logits);
+    const p = probabilities(logits);
     return tokens.reduce((sum, id) => sum + p[id]!, 0);
   },
   gradient: (logits: Float32Array, tokens: readonly number[]): Float64Array => {
-    const p = softmax(logits);
+    const p = probabilities(logits);
     const sum = tokens.reduce((total, id) => total + p[id]!, 0);
     const gradient = p.map((each) => -each * sum);
     for (const id of tokens) gradient[id]! += p[id]!;
@@ -42,8 +43,8 @@ const logProbability = {
   value: (logits: Float32Array, tokens: readonly number[]): number =>
     logSumExp(tokens.map((id) => logits[id]!)) - logSumExp(logits),
   gradient: (logits: Float32Array, tokens: readonly number[]): Float64Array => {
-    const gradient = softmax(logits).map((p) => -p);
-    const among = softmax(tokens.map((id) => logits[id]!));
+    const gradient = probabilities(logits).map((p) => -p);
+    const among = probabilities(tokens.map((id) => logits[id]!));
     for (const [i, id] of tokens.entries()) gradient[id]! += among[i]!;
     return gradient;
   },
@@ -97,8 +98,8 @@ export const METRIC_DEFINITIONS: Readonly<Record<MetricName, MetricDefinition>> 
       return clean.reduce((sum, u, id) => sum + Math.exp(u - other) * (u - other - (logits[id]! - own)), 0);
     },
     gradient: (logits, { clean }) => {
-      const expected = softmax(clean);
-      return Float32Array.from(softmax(logits), (p, id) => p - expected[id]!);
+      const expected = probabilities(clean);
+      return Float32Array.from(probabilities(logits), (p, id) => p - expected[id]!);
     },
   },
   loss: {
@@ -112,16 +113,7 @@ function meanAt(logits: Float32Array, tokens: readonly number[]): number {
   return tokens.reduce((sum, id) => sum + logits[id]!, 0) / tokens.length;
 }
 
-/** log(sum(exp(x))), shifted by the largest. */
-function logSumExp(x: ArrayLike<number>): number {
-  let top = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < x.length; i++) top = Math.max(top, x[i]!);
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += Math.exp(x[i]! - top);
-  return top + Math.log(sum);
-}
-
-function softmax(x: ArrayLike<number>): Float64Array {
-  const whole = logSumExp(x);
-  return Float64Array.from(x, (u) => Math.exp(u - whole));
+/** Softmax of logits, through its logarithms. */
+function probabilities(logits: ArrayLike<number>): Float64Array {
+  return logSoftmax(logits).map(Math.exp);
 }

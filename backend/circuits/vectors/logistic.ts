@@ -1,4 +1,5 @@
-import type { Labels, Linear, Matrix } from "./matrix.ts";
+import type { Matrix } from "../../common/numerics/matrix.ts";
+import type { Labels, Linear } from "./linear.ts";
 
 const MOST_STEPS = 1_000;
 /** Largest entry of a gradient at which a fit has settled, for each example. */

@@ -1,9 +1,9 @@
 import type { ProbedLayer } from "../../common/api/linear-probes.ts";
+import { type Matrix, matrixOf } from "../../common/numerics/matrix.ts";
 import { Random } from "../../common/random.ts";
 import type { Classifier } from "../../common/words.ts";
 import { interval, resamplesOf } from "../evaluation/resample.ts";
 import { classify, type Examples, meansOf, outputsOf, ridge } from "./linear-fits.ts";
-import { type Matrix, matrixOf } from "./matrix.ts";
 
 /** Examples to fit and examples to hold out, by their places. */
 export interface Split {

@@ -4,7 +4,7 @@ import { pause } from "../../runtime/turn.ts";
 import { stepPlan } from "../plan.ts";
 import type { TrainSpec } from "../spec.ts";
 import { batchGradients } from "../step.ts";
-import type { Batch, SyntheticTask } from "../task.ts";
+import { type Batch, rowOf, type SyntheticTask } from "../task.ts";
 
 /** Most numbers of gradients that are held at a time. */
 const HELD = 2 ** 24;
@@ -81,18 +81,4 @@ function read(...tensors: Tensor[]): Float32Array[] {
   const values = tensors.map((tensor) => tensor.dataSync() as Float32Array);
   tf.dispose(tensors);
   return values;
-}
-
-/** One row of a batch, as a batch. */
-function rowOf({ rows, tokens, inputs, classes, values, weights }: Batch, row: number): Batch {
-  const own = <T extends Int32Array | Float32Array>(all: T): T =>
-    all.subarray((row * all.length) / rows, ((row + 1) * all.length) / rows) as T;
-  return {
-    rows: 1,
-    ...(tokens && { tokens: own(tokens) }),
-    ...(inputs && { inputs: own(inputs) }),
-    ...(classes && { classes: own(classes) }),
-    ...(values && { values: own(values) }),
-    weights: own(weights),
-  };
 }

@@ -100,8 +100,8 @@ export function oracleStart(config: ModelConfig, parameters: readonly OraclePara
   for (const { name, index, shape } of parameters)
     for (let i = 0; i < shape.reduce((a, b) => a * b, 1); i++) {
       const u = Math.sin(0.37 * (i + 1) ** 2 + index);
-      const plain = name.endsWith("W_E") || name.endsWith("W_pos") ? u : 0.7 * u;
-      vector[order[next++]!] = name.endsWith(".w") ? 1 + 0.1 * u : name.endsWith(".b") ? 0.1 * u : plain;
+      const plain = /W_E|W_pos|codes$/.test(name) ? u : 0.7 * u;
+      vector[order[next++]!] = name.endsWith(".w") ? 1 + 0.1 * u : /\.b(_U)?$/.test(name) ? 0.1 * u : plain;
     }
   return vector;
 }

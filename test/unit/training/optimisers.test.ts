@@ -1,13 +1,12 @@
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { hasKernels } from "../../../backend/kernels/kernels.ts";
-import type { GradientPath } from "../../../backend/models/sources/run-checkpoint.ts";
 import { parameterLayout } from "../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../backend/runtime/backend.ts";
 import { learningRateAt, optimiserVectors, stepScalars } from "../../../backend/training/optimiser.ts";
 import { type TrainingParams, trainingParameters } from "../../../backend/training/parameters.ts";
 import { type StepPlan, Stepper } from "../../../backend/training/step.ts";
-import type { Batch } from "../../../backend/training/task.ts";
+import { gradientAt } from "../../helpers/oracles/ten-steps.ts";
 import {
   inOracleOrder,
   largestDistance,
@@ -49,15 +48,6 @@ function planOf(training: Record<string, unknown>): StepPlan {
   };
 }
 
-/** The gradient at a point: what a step of plain descent at rate 1 takes away. */
-function gradientAt(parameters: Float32Array, batch: Batch, path: GradientPath): Float32Array {
-  const stepper = new Stepper(planOf({ optimiser: "sgd", learning_rate: 1 }), [[parameters]], path);
-  stepper.step([1, 1, 1], [batch]);
-  const after = stepper.states()[0]![0]!;
-  stepper.dispose();
-  return parameters.map((p, i) => p - after[i]!);
-}
-
 beforeAll(async () => void (await initBackend()));
 
 /**
@@ -79,9 +69,9 @@ describe.each(["functions", "kernel"] as const)("ten steps are PyTorch's, gradie
     expect(stepper.path).toBe(hasKernels() ? path : "functions");
     each.steps.forEach((expected, s) => {
       const before = stepper.states()[0]![0]!;
-      expect(largestDistance(theirs(gradientAt(before, tinyBatch(s), path)), unpacked(expected.grad))).toBeLessThan(
-        1e-5,
-      );
+      expect(
+        largestDistance(theirs(gradientAt({ config }, before, tinyBatch(s), path)), unpacked(expected.grad)),
+      ).toBeLessThan(1e-5);
       expect(learningRateAt(plan.training, s + 1)).toBeCloseTo(expected.rate, 12);
       const { losses, norms } = stepper.step(stepScalars(plan.training, s + 1), [tinyBatch(s)]);
       expect(Math.abs(losses[0]! - expected.loss)).toBeLessThan(1e-5);

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { softmax } from "../../../common/numerics/softmax.ts";
 import { tf } from "../../../runtime/tf.ts";
 import type { BlockPolicy } from "../kinds/blocks.ts";
 import { inUnit } from "../kinds/units.ts";
@@ -72,11 +73,7 @@ function addByQueries(squares: Squares, head: number, pooled: ArrayLike<number>,
   const weights = new Float64Array(down * across);
   for (let row = 0; row < down; row++) {
     const own = Array.from({ length: squares.lastOwn(row) + 1 }, (_, column) => pooled[row * across + column]!);
-    const most = Math.max(...own);
-    const sum = own.reduce((total, x) => total + Math.exp(x - most), 0);
-    own.forEach((x, column) => {
-      weights[row * across + column] = Math.exp(x - most) / sum;
-    });
+    weights.set(softmax(own), row * across);
   }
   const falling = weights.slice().sort().reverse();
   let [sum, count] = [falling[0]!, 0];

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { matrixOf, product } from "../../../../backend/circuits/vectors/matrix.ts";
+import { matrixOf, product } from "../../../../backend/common/numerics/matrix.ts";
 import { Random } from "../../../../backend/common/random.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import { Model } from "../../../../backend/models/model.ts";

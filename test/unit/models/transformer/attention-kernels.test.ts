@@ -9,33 +9,24 @@ import type { ModelConfig } from "../../../../backend/models/config.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
 import { modelOfParameters } from "../../../../backend/models/sources/run-checkpoint.ts";
 import { kernelOf, requireSoftmax } from "../../../../backend/models/transformer/kernels/index.ts";
-import { parameterLayout } from "../../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { stepScalars } from "../../../../backend/training/optimiser.ts";
-import { trainingParameters } from "../../../../backend/training/parameters.ts";
-import { type SeedState, type StepPlan, Stepper } from "../../../../backend/training/step.ts";
+import { sequencesOf } from "../../../../backend/training/task.ts";
 import { failure, refused } from "../../../helpers/errors.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+import { expectTenSteps, type OracleSteps } from "../../../helpers/oracles/ten-steps.ts";
 import {
-  inOracleOrder,
   largestDistance,
-  type OracleParameter,
   TINY_CONFIG,
-  TINY_SHAPE,
   tinyBatch,
   tinyParameters,
   unpacked,
 } from "../../../helpers/oracles/tiny-transformer.ts";
 
-interface Case {
+interface Case extends OracleSteps {
   name: string;
-  parameters: OracleParameter[];
   logits: string;
   pattern: string;
-  losses: number[];
-  grads: string[];
-  final: string;
 }
 const file = new URL("../../../oracles/attention_kernels.json", import.meta.url);
 const oracle = JSON.parse(readFileSync(file, "utf8")) as { cases: Case[] };
@@ -50,20 +41,6 @@ function configOf(name: string): ModelConfig {
   };
 }
 
-function planOf(config: ModelConfig, training: Record<string, unknown>): StepPlan {
-  const parsed = trainingParameters.parse({ batch: 3, steps: 10, ...training });
-  return { config, places: parameterLayout(config), shape: TINY_SHAPE, tables: [], training: parsed };
-}
-
-/** The gradient at a point: the parameters less a step of plain descent at rate 1. */
-function gradientAt(config: ModelConfig, [parameters]: SeedState, step: number): Float32Array {
-  const stepper = new Stepper(planOf(config, { optimiser: "sgd", learning_rate: 1 }), [[parameters!]]);
-  stepper.step([1, 1, 1], [tinyBatch(step)]);
-  const after = stepper.states()[0]![0]!;
-  stepper.dispose();
-  return parameters!.map((p, i) => p - after[i]!);
-}
-
 beforeAll(async () => void (await initBackend()));
 
 describe("ten steps of Adam are PyTorch's", () => {
@@ -74,24 +51,10 @@ describe("ten steps of Adam are PyTorch's", () => {
   });
 
   it.each(oracle.cases.map((each) => [each.name, each] as const))("%s", (name, each) => {
-    const before = tf.memory().numTensors;
     const config = configOf(name);
-    const plan = planOf(config, { learning_rate: 0.01 });
     const start = tinyParameters(config, each.parameters);
-    const theirs = (vector: Float32Array) => inOracleOrder(vector, config, each.parameters);
-    const stepper = new Stepper(plan, [[start, new Float32Array(start.length), new Float32Array(start.length)]]);
-    expect(stepper.path).toBe(hasKernels() && kernelOf(config).fused ? "kernel" : "functions");
-    each.losses.forEach((expected, step) => {
-      if (step === 0 || step === 9) {
-        const gradient = theirs(gradientAt(config, stepper.states()[0]!, step));
-        expect(largestDistance(gradient, unpacked(each.grads[step === 0 ? 0 : 1]!))).toBeLessThan(1e-5);
-      }
-      const { losses } = stepper.step(stepScalars(plan.training, step + 1), [tinyBatch(step)]);
-      expect(Math.abs(losses[0]! - expected)).toBeLessThan(1e-5);
-    });
-    expect(largestDistance(theirs(stepper.states()[0]![0]!), unpacked(each.final))).toBeLessThan(1e-5);
-    stepper.dispose();
-    expect(tf.memory().numTensors).toBe(before);
+    const path = hasKernels() && kernelOf(config).fused ? "kernel" : "functions";
+    expectTenSteps({ config, start, training: { learning_rate: 0.01 }, path }, each);
   });
 });
 
@@ -100,10 +63,8 @@ describe("the forward with hooks has PyTorch's logits and patterns", () => {
     const config = configOf(name);
     const model = modelOfParameters("tiny", config, tinyParameters(config, each.parameters));
     const before = tf.memory().numTensors;
-    const { tokens } = tinyBatch(0);
-    const rows = [0, 1, 2].map((r) => [...tokens!.subarray(6 * r, 6 * r + 6)]);
     const names = ["blocks.0.attn.hook_pattern", "blocks.0.attn.hook_attn_scores"];
-    const result = forward(model, { tokens: rows, logitsAt: "all" }, { names });
+    const result = forward(model, { tokens: sequencesOf(tinyBatch(0)), logitsAt: "all" }, { names });
     expect(largestDistance(result.logits!.dataSync(), unpacked(each.logits))).toBeLessThan(1e-5);
     const pattern = result.activations.get(names[0]!)!;
     expect(largestDistance(pattern.dataSync(), unpacked(each.pattern))).toBeLessThan(1e-5);

@@ -13,36 +13,30 @@ import { processWeights } from "../../../../backend/models/weights/processing.ts
 import { parameterCount, parameterLayout, parametersOf } from "../../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { stepScalars } from "../../../../backend/training/optimiser.ts";
-import { trainingParameters } from "../../../../backend/training/parameters.ts";
-import { type StepPlan, Stepper } from "../../../../backend/training/step.ts";
 import type { Batch } from "../../../../backend/training/task.ts";
+import { sequencesOf } from "../../../../backend/training/task.ts";
 import { failure, refused } from "../../../helpers/errors.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
+import { expectTenSteps, type OracleSteps } from "../../../helpers/oracles/ten-steps.ts";
 import {
-  inOracleOrder,
   largestDistance,
-  type OracleParameter,
+  oracleStart,
   TINY_CONFIG,
   TINY_SHAPE,
   tinyBatch,
   unpacked,
 } from "../../../helpers/oracles/tiny-transformer.ts";
 
-interface Case {
+interface Case extends OracleSteps {
   name: string;
   heads: number;
   codes: number;
   commitment: number;
   readout: number | null;
   last?: true;
-  parameters: OracleParameter[];
   logits: string;
   chosen: number[][][];
   gap: number;
-  losses: number[];
-  grads: string[];
-  final: string;
 }
 const file = new URL("../../../oracles/bottleneck.json", import.meta.url);
 const { cases } = JSON.parse(readFileSync(file, "utf8")) as { cases: Case[] };
@@ -54,48 +48,11 @@ const configOf = ({ heads, codes, readout }: Case): ModelConfig => ({
   ...(readout === null ? {} : { readout_hidden: [readout] }),
 });
 
-/** The oracle's initial parameters as our vector. */
-function start(config: ModelConfig, parameters: readonly OracleParameter[]): Float32Array {
-  const places = Float32Array.from({ length: parameterCount(parameterLayout(config)) }, (_, i) => i);
-  const order = inOracleOrder(places, config, parameters);
-  const vector = new Float32Array(places.length);
-  let next = 0;
-  for (const { name, index, shape } of parameters)
-    for (let i = 0; i < shape.reduce((a, b) => a * b, 1); i++) {
-      const u = Math.sin(0.37 * (i + 1) ** 2 + index);
-      const plain = /W_E|W_pos|codes$/.test(name) ? u : 0.7 * u;
-      vector[order[next++]!] = name.endsWith(".w") ? 1 + 0.1 * u : /\.b(_U)?$/.test(name) ? 0.1 * u : plain;
-    }
-  return vector;
-}
-
 const batchOf = ({ last }: Case, step: number): Batch => {
   const batch = tinyBatch(step);
   if (!last) return batch;
   const ends = <T extends Int32Array | Float32Array>(all: T): T => all.filter((_, i) => i % 6 === 5) as T;
   return { ...batch, classes: ends(batch.classes!), weights: ends(batch.weights) };
-};
-
-function planOf(each: Case, training: Record<string, unknown>): StepPlan {
-  const { commitment, last } = each;
-  const config = configOf(each);
-  const parsed = trainingParameters.parse({ batch: 3, steps: 10, commitment, ...training });
-  const shape = { ...TINY_SHAPE, scored: last ? "last" : "all" } as const;
-  return { config, places: parameterLayout(config), shape, tables: [], training: parsed };
-}
-
-/** The gradient at a point: the parameters less a step of plain descent at rate 1. */
-function gradientAt(each: Case, parameters: Float32Array, step: number): Float32Array {
-  const stepper = new Stepper(planOf(each, { optimiser: "sgd", learning_rate: 1 }), [[parameters]]);
-  stepper.step([1, 1, 1], [batchOf(each, step)]);
-  const after = stepper.states()[0]![0]!;
-  stepper.dispose();
-  return parameters.map((p, i) => p - after[i]!);
-}
-
-const tokenRows = (step: number) => {
-  const { tokens } = tinyBatch(step);
-  return [0, 1, 2].map((r) => [...tokens!.subarray(6 * r, 6 * r + 6)]);
 };
 
 beforeAll(async () => void (await initBackend()));
@@ -104,36 +61,30 @@ describe("ten steps of Adam through a bottleneck are PyTorch's", () => {
   it.each(CASES)("in codes that rounding can't exchange: %s", (_, { gap }) => expect(gap).toBeGreaterThan(1e-4));
 
   it.each(CASES)("%s", (_, each) => {
-    const before = tf.memory().numTensors;
     const config = configOf(each);
-    const plan = planOf(each, { learning_rate: 0.003 });
-    const first = start(config, each.parameters);
-    const theirs = (vector: Float32Array) => inOracleOrder(vector, config, each.parameters);
-    const stepper = new Stepper(plan, [[first, new Float32Array(first.length), new Float32Array(first.length)]]);
-    expect(stepper.path).toBe("functions");
-    each.losses.forEach((expected, step) => {
-      if (step === 0 || step === 9) {
-        const gradient = theirs(gradientAt(each, stepper.states()[0]![0]!, step));
-        expect(largestDistance(gradient, unpacked(each.grads[step === 0 ? 0 : 1]!))).toBeLessThan(1e-5);
-      }
-      const { losses } = stepper.step(stepScalars(plan.training, step + 1), [batchOf(each, step)]);
-      expect(Math.abs(losses[0]! - expected)).toBeLessThan(1e-5);
-    });
-    expect(largestDistance(theirs(stepper.states()[0]![0]!), unpacked(each.final))).toBeLessThan(1e-5);
-    stepper.dispose();
-    expect(tf.memory().numTensors).toBe(before);
+    const { commitment, last } = each;
+    const run = {
+      config,
+      start: oracleStart(config, each.parameters),
+      training: { commitment, learning_rate: 0.003 },
+      shape: { ...TINY_SHAPE, scored: last ? "last" : "all" } as const,
+      batch: (step: number) => batchOf(each, step),
+      path: "functions",
+    } as const;
+    expectTenSteps(run, each);
   });
 });
 
 describe("the forward with hooks", () => {
   it.each(CASES)("has PyTorch's logits and codes: %s", async (_, each) => {
     const config = configOf(each);
-    const model = modelOfParameters("tiny", config, start(config, each.parameters));
+    const model = modelOfParameters("tiny", config, oracleStart(config, each.parameters));
+    const rows = sequencesOf(tinyBatch(0));
     const before = tf.memory().numTensors;
-    const result = forward(model, { tokens: tokenRows(0), logitsAt: "all" });
+    const result = forward(model, { tokens: rows, logitsAt: "all" });
     expect(largestDistance(result.logits!.dataSync(), unpacked(each.logits))).toBeLessThan(1e-5);
     result.dispose();
-    const codes = await codesOf(model, tokenRows(0));
+    const codes = await codesOf(model, rows);
     // The oracle has by position the codes that its output is computed from: those of the position before.
     each.chosen.forEach((row, r) => {
       expect([...codes[r]!.subarray(0, 5 * each.heads)]).toEqual(row.slice(1).flat());

@@ -20,31 +20,23 @@ import {
 } from "../../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { stepScalars } from "../../../../backend/training/optimiser.ts";
-import { trainingParameters } from "../../../../backend/training/parameters.ts";
-import { type StepPlan, Stepper } from "../../../../backend/training/step.ts";
+import { sequencesOf } from "../../../../backend/training/task.ts";
 import { failure, refused } from "../../../helpers/errors.ts";
 import { randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 import { derivativeAlong, innerProduct, normals, relativeError } from "../../../helpers/oracles/differences.ts";
+import { expectTenSteps, type OracleSteps } from "../../../helpers/oracles/ten-steps.ts";
 import {
-  inOracleOrder,
   largestDistance,
-  type OracleParameter,
   oracleStart,
   TINY_CONFIG,
-  TINY_SHAPE,
   tinyBatch,
   unpacked,
 } from "../../../helpers/oracles/tiny-transformer.ts";
 
-interface Case {
+interface Case extends OracleSteps {
   name: string;
   mixer: MixerName[];
-  parameters: OracleParameter[];
   logits: string;
-  losses: number[];
-  grads: string[];
-  final: string;
 }
 const file = new URL("../../../oracles/recurrent_layers.json", import.meta.url);
 const { cases } = JSON.parse(readFileSync(file, "utf8")) as { cases: Case[] };
@@ -52,44 +44,15 @@ const CASES = cases.map((each) => [each.name, each] as const);
 
 const configOf = ({ mixer }: Case): ModelConfig => ({ ...TINY_CONFIG, n_layers: mixer.length, mixer, state: 3 });
 
-function planOf(config: ModelConfig, training: Record<string, unknown>): StepPlan {
-  const parsed = trainingParameters.parse({ batch: 3, steps: 10, ...training });
-  return { config, places: parameterLayout(config), shape: TINY_SHAPE, tables: [], training: parsed };
-}
-
-/** The gradient at a point: the parameters less a step of plain descent at rate 1. */
-function gradientAt(config: ModelConfig, parameters: Float32Array, step: number): Float32Array {
-  const stepper = new Stepper(planOf(config, { optimiser: "sgd", learning_rate: 1 }), [[parameters]]);
-  stepper.step([1, 1, 1], [tinyBatch(step)]);
-  const after = stepper.states()[0]![0]!;
-  stepper.dispose();
-  return parameters.map((p, i) => p - after[i]!);
-}
-
 beforeAll(async () => void (await initBackend()));
 
 describe("ten steps of Adam are PyTorch's, whose state goes from token to token", () => {
   it("of every mixer", () => expect(new Set(cases.flatMap(({ mixer }) => mixer))).toEqual(new Set(MIXERS)));
 
   it.each(CASES)("%s", (_, each) => {
-    const before = tf.memory().numTensors;
     const config = configOf(each);
-    const plan = planOf(config, { learning_rate: 0.003 });
-    const first = oracleStart(config, each.parameters);
-    const theirs = (vector: Float32Array) => inOracleOrder(vector, config, each.parameters);
-    const stepper = new Stepper(plan, [[first, new Float32Array(first.length), new Float32Array(first.length)]]);
-    expect(stepper.path).toBe("functions");
-    each.losses.forEach((expected, step) => {
-      if (step === 0 || step === 9) {
-        const gradient = theirs(gradientAt(config, stepper.states()[0]![0]!, step));
-        expect(largestDistance(gradient, unpacked(each.grads[step === 0 ? 0 : 1]!))).toBeLessThan(1e-5);
-      }
-      const { losses } = stepper.step(stepScalars(plan.training, step + 1), [tinyBatch(step)]);
-      expect(Math.abs(losses[0]! - expected)).toBeLessThan(1e-5);
-    });
-    expect(largestDistance(theirs(stepper.states()[0]![0]!), unpacked(each.final))).toBeLessThan(1e-5);
-    stepper.dispose();
-    expect(tf.memory().numTensors).toBe(before);
+    const start = oracleStart(config, each.parameters);
+    expectTenSteps({ config, start, training: { learning_rate: 0.003 }, path: "functions" }, each);
   });
 });
 
@@ -97,9 +60,7 @@ describe("the forward with hooks", () => {
   it.each(CASES)("has PyTorch's logits: %s", (_, each) => {
     const config = configOf(each);
     const model = modelOfParameters("tiny", config, oracleStart(config, each.parameters));
-    const { tokens } = tinyBatch(0);
-    const rows = [0, 1, 2].map((r) => [...tokens!.subarray(6 * r, 6 * r + 6)]);
-    const result = forward(model, { tokens: rows, logitsAt: "all" });
+    const result = forward(model, { tokens: sequencesOf(tinyBatch(0)), logitsAt: "all" });
     expect(largestDistance(result.logits!.dataSync(), unpacked(each.logits))).toBeLessThan(1e-5);
     result.dispose();
     model.dispose();

@@ -4,40 +4,29 @@ import { gradient } from "../../../../backend/circuits/gradients/gradient.ts";
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
-import { Model } from "../../../../backend/models/model.ts";
 import { withoutSoftPrompt, withSoftPrompt } from "../../../../backend/models/soft-prompt.ts";
 import { modelOfParameters } from "../../../../backend/models/sources/run-checkpoint.ts";
 import { trainingForward } from "../../../../backend/models/transformer/training-forward.ts";
 import { parameter } from "../../../../backend/models/weights/parameters.ts";
-import { parameterLayout } from "../../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { WeightChanges } from "../../../../backend/training/changes/changes.ts";
-import { stepScalars } from "../../../../backend/training/optimiser.ts";
-import { trainingParameters } from "../../../../backend/training/parameters.ts";
-import { Stepper } from "../../../../backend/training/step.ts";
+import { sequencesOf } from "../../../../backend/training/task.ts";
 import { failure, refused } from "../../../helpers/errors.ts";
 import { leavesNoTensors, maxDifference, randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 import { derivativeAlong, innerProduct, normals, relativeError } from "../../../helpers/oracles/differences.ts";
+import { expectTenSteps, type OracleSteps } from "../../../helpers/oracles/ten-steps.ts";
 import {
-  inOracleOrder,
   largestDistance,
-  type OracleParameter,
   TINY_CONFIG,
-  TINY_SHAPE,
   tinyBatch,
   tinyParameters,
   unpacked,
 } from "../../../helpers/oracles/tiny-transformer.ts";
 
-interface Case {
+interface Case extends OracleSteps {
   positions: "learned" | "rotary";
   trained: "prompt" | "weights" | "all";
-  parameters: OracleParameter[];
   logits: string;
-  losses: number[];
-  grads: string[];
-  final: string;
 }
 const file = new URL("../../../oracles/soft_prompt.json", import.meta.url);
 const { cases } = JSON.parse(readFileSync(file, "utf8")) as { cases: Case[] };
@@ -54,66 +43,19 @@ const configOf = ({ positions }: Pick<Case, "positions">): ModelConfig => ({
 beforeAll(async () => void (await initBackend()));
 leavesNoTensors();
 
-/** A stepper of a case, and the numbers of its parameters that it trains, in the oracle's order. */
-function stepperOf(each: Case, parameters: Float32Array, options: Record<string, unknown>) {
-  const config = configOf(each);
-  const training = trainingParameters.parse({ batch: 3, steps: 10, ...CHANGES[each.trained], ...options });
-  const rotary = Model.rotaryOf(config);
-  const tables = rotary ? [rotary.cos, rotary.sin] : [];
-  const places = parameterLayout(config);
-  const changes = new WeightChanges({ config, places, training }, [0]);
-  const vectors =
-    options["optimiser"] === "sgd" ? [] : [new Float32Array(parameters.length), new Float32Array(parameters.length)];
-  const plan = { config, places, shape: TINY_SHAPE, tables, training };
-  const stepper = new Stepper(plan, [[parameters, ...vectors]], "kernel", changes.trained);
-  const dispose = () => {
-    stepper.dispose();
-    tf.dispose(tables);
-  };
-  return { stepper, training, dispose };
-}
-
-/** The gradient at a point: the parameters less a step of plain descent at rate 1; 0 where they stay. */
-function gradientAt(each: Case, parameters: Float32Array, step: number): Float32Array {
-  const { stepper, dispose } = stepperOf(each, parameters, { optimiser: "sgd", learning_rate: 1 });
-  stepper.step([1, 1, 1], [tinyBatch(step)]);
-  const after = stepper.states()[0]![0]!;
-  dispose();
-  return parameters.map((p, i) => p - after[i]!);
-}
-
 describe("ten steps of Adam with a soft prompt are PyTorch's", () => {
   it.each(CASES)("%s", (_, each) => {
     const config = configOf(each);
     const start = tinyParameters(config, each.parameters);
-    const theirs = (vector: Float32Array) => inOracleOrder(vector, config, each.parameters);
-    const isTrained = each.parameters.flatMap(({ name, shape }) =>
-      new Array<boolean>(shape.reduce((a, b) => a * b, 1)).fill(
-        each.trained === "all" || name.startsWith("soft_prompt") === (each.trained === "prompt"),
-      ),
-    );
-    const { stepper, training, dispose } = stepperOf(each, start, { learning_rate: 0.01 });
-    expect(stepper.path).toBe("functions");
-    each.losses.forEach((expected, step) => {
-      if (step === 0 || step === 9) {
-        const gradient = theirs(gradientAt(each, stepper.states()[0]![0]!, step));
-        const own = gradient.filter((_, i) => isTrained[i]);
-        expect(largestDistance(own, unpacked(each.grads[step === 0 ? 0 : 1]!))).toBeLessThan(1e-5);
-        expect(gradient.every((x, i) => isTrained[i] || x === 0)).toBe(true);
-      }
-      const { losses } = stepper.step(stepScalars(training, step + 1), [tinyBatch(step)]);
-      expect(Math.abs(losses[0]! - expected)).toBeLessThan(1e-5);
-    });
-    const final = stepper.states()[0]![0]!;
-    expect(largestDistance(theirs(final), unpacked(each.final))).toBeLessThan(1e-5);
-    const [before, after] = [theirs(start), theirs(final)];
-    expect(after.every((x, i) => isTrained[i] || x === before[i])).toBe(true);
-    dispose();
+    const training = { ...CHANGES[each.trained], learning_rate: 0.01 };
+    const isTrained = (name: string) =>
+      each.trained === "all" || name.startsWith("soft_prompt") === (each.trained === "prompt");
+    expectTenSteps({ config, start, training, isTrained, path: "functions" }, each);
   });
 });
 
 describe("the forward with hooks", () => {
-  const rows = [0, 1, 2].map((r) => [...tinyBatch(0).tokens!.subarray(6 * r, 6 * r + 6)]);
+  const rows = sequencesOf(tinyBatch(0));
 
   it.each(CASES)("has PyTorch's logits behind the prompt: %s", (_, each) => {
     const config = configOf(each);

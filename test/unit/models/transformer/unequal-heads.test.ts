@@ -7,7 +7,7 @@ import { modelConfigSchema } from "../../../../backend/common/api/model-config.t
 import { KvCache } from "../../../../backend/models/cache/kv-cache.ts";
 import type { ModelConfig } from "../../../../backend/models/config.ts";
 import { forward } from "../../../../backend/models/forward/forward.ts";
-import { Model } from "../../../../backend/models/model.ts";
+import type { Model } from "../../../../backend/models/model.ts";
 import { modelOfParameters } from "../../../../backend/models/sources/run-checkpoint.ts";
 import { hookNames } from "../../../../backend/models/transformer/hook-points.ts";
 import { requireSoftmax } from "../../../../backend/models/transformer/kernels/index.ts";
@@ -16,35 +16,27 @@ import { parameter } from "../../../../backend/models/weights/parameters.ts";
 import { parameterLayout } from "../../../../backend/models/weights/trainable.ts";
 import { initBackend } from "../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../backend/runtime/tf.ts";
-import { stepScalars } from "../../../../backend/training/optimiser.ts";
-import { trainingParameters } from "../../../../backend/training/parameters.ts";
 import { makeSpec, modelConfigOf } from "../../../../backend/training/spec.ts";
-import { Stepper } from "../../../../backend/training/step.ts";
+import { sequencesOf } from "../../../../backend/training/task.ts";
 import { probeMany } from "../../../../probes/index.ts";
 import { failure, refused } from "../../../helpers/errors.ts";
 import { leavesNoTensors, maxDifference, randomModel, randomTokens, smallConfig } from "../../../helpers/models.ts";
 import { derivativeAlong, innerProduct, normals, relativeError } from "../../../helpers/oracles/differences.ts";
+import { expectTenSteps, type OracleSteps } from "../../../helpers/oracles/ten-steps.ts";
 import {
-  inOracleOrder,
   largestDistance,
-  type OracleParameter,
   oracleStart,
   TINY_CONFIG,
-  TINY_SHAPE,
   tinyBatch,
   unpacked,
 } from "../../../helpers/oracles/tiny-transformer.ts";
 import { task } from "../../../helpers/training/tiny-run.ts";
 
-interface Case {
+interface Case extends OracleSteps {
   name: string;
   heads: { keys: number; values: number; keyWidth: number; valueWidth: number; bias: boolean; rotary: boolean };
-  parameters: OracleParameter[];
   logits: string;
   pattern: string;
-  losses: number[];
-  grads: string[];
-  final: string;
 }
 const file = new URL("../../../oracles/unequal_heads.json", import.meta.url);
 const { cases } = JSON.parse(readFileSync(file, "utf8")) as { cases: Case[] };
@@ -65,48 +57,11 @@ const configOf = ({ heads }: Case): ModelConfig => ({
 beforeAll(async () => void (await initBackend()));
 leavesNoTensors();
 
-/** A stepper on parameters, with what it needs to be freed. */
-function stepperOf(config: ModelConfig, parameters: Float32Array, options: Record<string, unknown>) {
-  const training = trainingParameters.parse({ batch: 3, steps: 10, ...options });
-  const rotary = Model.rotaryOf(config);
-  const tables = rotary ? [rotary.cos, rotary.sin] : [];
-  const zeros = () => new Float32Array(parameters.length);
-  const vectors = options["optimiser"] === "sgd" ? [] : [zeros(), zeros()];
-  const plan = { config, places: parameterLayout(config), shape: TINY_SHAPE, tables, training };
-  const stepper = new Stepper(plan, [[parameters, ...vectors]]);
-  const dispose = () => {
-    stepper.dispose();
-    tf.dispose(tables);
-  };
-  return { stepper, training, dispose };
-}
-
-/** The gradient at a point: the parameters less a step of plain descent at rate 1. */
-function gradientAt(config: ModelConfig, parameters: Float32Array, step: number): Float32Array {
-  const { stepper, dispose } = stepperOf(config, parameters, { optimiser: "sgd", learning_rate: 1 });
-  stepper.step([1, 1, 1], [tinyBatch(step)]);
-  const after = stepper.states()[0]![0]!;
-  dispose();
-  return parameters.map((p, i) => p - after[i]!);
-}
-
 describe("ten steps of Adam with keys and values of unequal number and width are PyTorch's", () => {
   it.each(CASES)("%s", (_, each) => {
     const config = configOf(each);
     const start = oracleStart(config, each.parameters);
-    const theirs = (vector: Float32Array) => inOracleOrder(vector, config, each.parameters);
-    const { stepper, training, dispose } = stepperOf(config, start, { learning_rate: 0.01 });
-    expect(stepper.path).toBe("functions");
-    each.losses.forEach((expected, step) => {
-      if (step === 0 || step === 9) {
-        const own = theirs(gradientAt(config, stepper.states()[0]![0]!, step));
-        expect(largestDistance(own, unpacked(each.grads[step === 0 ? 0 : 1]!))).toBeLessThan(1e-5);
-      }
-      const { losses } = stepper.step(stepScalars(training, step + 1), [tinyBatch(step)]);
-      expect(Math.abs(losses[0]! - expected)).toBeLessThan(1e-5);
-    });
-    expect(largestDistance(theirs(stepper.states()[0]![0]!), unpacked(each.final))).toBeLessThan(1e-5);
-    dispose();
+    expectTenSteps({ config, start, training: { learning_rate: 0.01 }, path: "functions" }, each);
   });
 });
 
@@ -114,10 +69,8 @@ describe("the forward with hooks has PyTorch's logits and patterns", () => {
   it.each(CASES)("%s", (_, each) => {
     const config = configOf(each);
     const model = modelOfParameters("tiny", config, oracleStart(config, each.parameters));
-    const { tokens } = tinyBatch(0);
-    const rows = [0, 1, 2].map((r) => [...tokens!.subarray(6 * r, 6 * r + 6)]);
     const name = "blocks.0.attn.hook_pattern";
-    const result = forward(model, { tokens: rows, logitsAt: "all" }, { names: [name] });
+    const result = forward(model, { tokens: sequencesOf(tinyBatch(0)), logitsAt: "all" }, { names: [name] });
     expect(largestDistance(result.logits!.dataSync(), unpacked(each.logits))).toBeLessThan(1e-5);
     expect(largestDistance(result.activations.get(name)!.dataSync(), unpacked(each.pattern))).toBeLessThan(1e-5);
     result.dispose();

@@ -1,7 +1,8 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
+import { eigen } from "../../../../../backend/common/numerics/symmetric-eigen.ts";
 import { Random } from "../../../../../backend/common/random.ts";
-import { eigen, principalDirections } from "../../../../../backend/inference/policies/forms/low-rank.ts";
+import { principalDirections } from "../../../../../backend/inference/policies/forms/low-rank.ts";
 import { chunksOf, fetchedBy } from "../../../../../backend/inference/policies/forms/shadowkv.ts";
 import { initBackend } from "../../../../../backend/runtime/backend.ts";
 import { tf } from "../../../../../backend/runtime/tf.ts";
@@ -63,28 +64,6 @@ describe("condensed forms hold what a NumPy program of their definition holds", 
 });
 
 describe("directions in which rows are largest", () => {
-  it("are eigenvectors, of a matrix with known ones", () => {
-    // Reflections of a diagonal matrix: a = Q diag Q, Q = 1 - 2 u uᵀ.
-    const n = 12;
-    const random = new Random(5);
-    const raw = Array.from({ length: n }, () => random.normal());
-    const u = raw.map((x) => x / Math.hypot(...raw));
-    const q = (i: number, j: number): number => (i === j ? 1 : 0) - 2 * u[i]! * u[j]!;
-    const values = Array.from({ length: n }, (_, i) => (i + 1) ** 2);
-    const a = Float64Array.from({ length: n * n }, (_, i) =>
-      values.reduce((sum, value, k) => sum + q(Math.floor(i / n), k) * value * q(k, i % n), 0),
-    );
-    const found = eigen(a, n);
-    [...found.values]
-      .map((value, i) => [value, found.vectors.subarray(i * n, (i + 1) * n)] as const)
-      .sort(([x], [y]) => x - y)
-      .forEach(([value, vector], k) => {
-        expect(value).toBeCloseTo(values[k]!, 9);
-        const along = vector.reduce((sum, x, i) => sum + x * q(i, k), 0);
-        expect(Math.abs(along)).toBeCloseTo(1, 9);
-      });
-  });
-
   it("are all there are where as many are wanted, so that nothing is lost", () => {
     tf.tidy(() => {
       const rows = tf.randomNormal([5, 12], 0, 1, "float32", 3);
@@ -92,36 +71,6 @@ describe("directions in which rows are largest", () => {
       const back = tf.matMul(tf.matMul(rows, directions), directions, false, true);
       expect(back.dataSync()).toEqual(rows.dataSync());
     });
-  });
-
-  it("diagonalise matrices of low rank, of equal eigenvalues and of one number", () => {
-    const random = tf.tidy(() => tf.randomNormal([40, 7], 0, 1, "float32", 5).dataSync());
-    const gram = (i: number, j: number) => {
-      let sum = 0;
-      for (let k = 0; k < 7; k++) sum += random[i * 7 + k]! * random[j * 7 + k]!;
-      return sum;
-    };
-    const cases: [number, (i: number, j: number) => number][] = [
-      [40, gram],
-      [6, (i, j) => (i === j ? 3 : 0)],
-      [6, (i, j) => (i === j ? 2 : 1)],
-      [1, () => 4],
-      [5, () => 0],
-    ];
-    for (const [n, entry] of cases) {
-      const matrix = Float64Array.from({ length: n * n }, (_, at) => entry(Math.floor(at / n), at % n));
-      const { values, vectors } = eigen(matrix.slice(), n);
-      for (let i = 0; i < n; i++)
-        for (let j = 0; j < n; j++) {
-          let [unit, back] = [0, 0];
-          for (let k = 0; k < n; k++) {
-            unit += vectors[i * n + k]! * vectors[j * n + k]!;
-            back += values[k]! * vectors[k * n + i]! * vectors[k * n + j]!;
-          }
-          expect(unit).toBeCloseTo(i === j ? 1 : 0, 10);
-          expect(back).toBeCloseTo(matrix[i * n + j]!, 9);
-        }
-    }
   });
 
   it("hold nearly as much as the best of their number, where they are searched for among many", () => {

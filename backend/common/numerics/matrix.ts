@@ -28,13 +28,9 @@ export function product(a: Matrix, b: Matrix): Matrix {
   return { rows: a.rows, columns: b.columns, data };
 }
 
-/** A linear function of examples. */
-export interface Linear {
-  /** [dimensions, outputs] */
-  readonly weights: Matrix;
-  /** [outputs] */
-  readonly intercepts: Float64Array;
+/** The transpose of a matrix. */
+export function transposed({ rows, columns, data }: Matrix): Matrix {
+  const turned = new Float64Array(data.length);
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) turned[j * rows + i] = data[i * columns + j]!;
+  return { rows: columns, columns: rows, data: turned };
 }
-
-/** A class for each training example, from 0. */
-export type Labels = readonly number[];
