@@ -38,7 +38,7 @@ const POWERS = [-1.35, -0.65] as const;
 
 const parameters = z.object({
   seeds: seedList.default([0, 1, 2, 3]).describe("seeds, trained together, each with concepts of its own"),
-  steps: z.int().min(100).default(3000).describe("optimiser steps"),
+  steps: z.int().min(100).default(1200).describe("optimiser steps"),
   checkpoints: z.int().min(3).max(64).default(10).describe("steps at which predictions are compared, log-spaced"),
   context: z.int().min(16).default(64).describe("tokens of a sequence"),
   concepts: z.int().min(2).default(8).describe("hidden Markov models of the mixture"),
