@@ -9,7 +9,7 @@ import { encodeFrame, FrameDecoder, type FromWorker, fromWire, modelIn, type ToW
 export interface WorkerOptions {
   /** Module that exports `handlers`, in place of headscope's own. */
   readonly handlers?: string;
-  /** Threads that TensorFlow may use; default: its own choice, all cores. */
+  /** Threads that TensorFlow and the kernels may use; default: all cores. */
   readonly threads?: number;
   /** Environment variables beside this process's own. */
   readonly environment?: Readonly<Record<string, string>>;
@@ -395,10 +395,16 @@ function lower({ pid }: ChildProcess, priority: number): void {
   }
 }
 
-/** Variables by which TensorFlow and its libraries size their pools. */
+/** Variables by which TensorFlow, its libraries and headscope's kernels size their pools; a count that the user gave the kernels stays. */
 function threadsEnvironment(threads: number): Record<string, string> {
   const count = String(threads);
-  return { TF_NUM_INTRAOP_THREADS: count, TF_NUM_INTEROP_THREADS: count, OMP_NUM_THREADS: count };
+  const kernels = process.env["HEADSCOPE_THREADS"] || count;
+  return {
+    TF_NUM_INTRAOP_THREADS: count,
+    TF_NUM_INTEROP_THREADS: count,
+    OMP_NUM_THREADS: count,
+    HEADSCOPE_THREADS: kernels,
+  };
 }
 
 /** The bundled worker. */

@@ -11,6 +11,7 @@ import {
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Preset } from "../../common/words.ts";
+import { type EndedExperiment, runExperiments } from "../../jobs/run-experiments.ts";
 import { openStore, type Store } from "../../store/store.ts";
 import type { Context } from "../context.ts";
 import { lineOf, ReportedFailure } from "../errors.ts";
@@ -22,6 +23,11 @@ interface ExperimentCommandOptions {
   param?: string[];
   seeds?: string;
   out?: string;
+}
+
+interface RunAllCommandOptions {
+  preset: Preset;
+  atOnce: number;
 }
 
 interface ReportCommandOptions {
@@ -55,31 +61,37 @@ export async function reproduce(context: Context, options: ExperimentCommandOpti
   await context.print(id === undefined ? report : { ...report, id }, () => reportText(report, folder));
 }
 
-/** Runs every experiment one after the other. @throws ReportedFailure where one failed, once the others have run */
-export async function reproduceAll(
-  context: Context,
-  { preset }: Pick<ExperimentCommandOptions, "preset">,
-): Promise<void> {
-  const finished: FinishedExperiment[] = [];
+/** Runs every experiment, some at a time, and prints verdicts as they come. @throws ReportedFailure where one failed, once the others have run */
+export async function reproduceAll(context: Context, { preset, atOnce }: RunAllCommandOptions): Promise<void> {
+  const reports: (FinishedExperiment["report"] & { id: string })[] = [];
   const failed: string[] = [];
-  await withStore(context, async (store) => {
-    for (const { name } of experiments.list()) {
-      context.note(name);
-      try {
-        const each = await finish(context, store, { name, preset, changes: {} });
-        finished.push(each);
-        await context.show(`${reportText(each.report, each.folder)}\n`);
-      } catch (error) {
-        if (context.signal.aborted) throw error;
-        failed.push(name);
-        context.note(`headscope: ${name}: ${lineOf(error)}`);
-      }
+  const ended = async ({ name, report: id, error }: EndedExperiment): Promise<void> => {
+    if (id === undefined) {
+      failed.push(name);
+      return context.note(`headscope: ${name}: ${lineOf(error)}`);
     }
-  });
-  const documents = finished.map(({ report, id }) => ({ ...report, id }));
-  await context.print(documents, () =>
+    const { report, folder } = await findReport(experiments.get(name), { id });
+    reports.push({ ...report, id });
+    await context.show(`${reportText(report, folder)}\n`);
+  };
+  let told = Promise.resolve();
+  await withStore(context, (store) =>
+    runExperiments(
+      store,
+      experiments.list().map(({ name }) => ({ name, preset })),
+      {
+        ...{ atOnce, signal: context.signal },
+        onProgress: (done, total, names) => context.progress(done, total, "experiments", names.join(", ")),
+        onEnd: (each) => {
+          told = told.then(() => ended(each));
+        },
+      },
+    ),
+  );
+  await told;
+  await context.print(reports, () =>
     [
-      ...finished.map(({ report }) => `${report.experiment.name}: ${report.summary}`),
+      ...reports.map(({ experiment, summary }) => `${experiment.name}: ${summary}`),
       ...failed.map((name) => `${name}: failed`),
     ].join("\n"),
   );

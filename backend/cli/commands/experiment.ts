@@ -1,7 +1,11 @@
+import { availableParallelism } from "node:os";
 import { type Command, Option } from "commander";
 import { PRESETS } from "../../common/words.ts";
 import type { Runs } from "../context.ts";
-import { paramOption, wordParser } from "../options.ts";
+import { integerParser, paramOption, wordParser } from "../options.ts";
+
+/** Experiments that run-all runs at a time unless it is told: each takes a gigabyte or two. */
+const MOST_AT_ONCE = 4;
 
 /** `headscope experiment list`, `run`, `run-all`, `report` and `compare`: scripted reproductions and their reports. */
 export function register(program: Command, runs: Runs): void {
@@ -40,9 +44,14 @@ function registerRunAll(experiment: Command, runs: Runs): void {
     experiment
       .command("run-all")
       .description(
-        "run every experiment one after the other and print its verdicts; one that fails does not stop the others",
+        "run every experiment, some at a time, and print its verdicts; one that fails does not stop the others",
       )
-      .addOption(presetOption()),
+      .addOption(presetOption())
+      .addOption(
+        new Option("--at-once <count>", "experiments at a time, which share the cores")
+          .argParser(integerParser("--at-once", 1))
+          .default(Math.min(availableParallelism(), MOST_AT_ONCE), "one a core, at most 4"),
+      ),
     async () => (await import("./experiment.run.ts")).reproduceAll,
   );
 }
