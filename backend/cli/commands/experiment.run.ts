@@ -11,7 +11,7 @@ import {
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
 import type { Preset } from "../../common/words.ts";
-import { type EndedExperiment, runExperiments } from "../../jobs/run-experiments.ts";
+import { type EndedExperiment, runExperiments } from "../../jobs/kinds/run-experiments.ts";
 import { openStore, type Store } from "../../store/store.ts";
 import type { Context } from "../context.ts";
 import { lineOf, ReportedFailure } from "../errors.ts";

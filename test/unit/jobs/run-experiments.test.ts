@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type EndedExperiment, runExperiments } from "../../../backend/jobs/run-experiments.ts";
+import { type EndedExperiment, runExperiments } from "../../../backend/jobs/kinds/run-experiments.ts";
 import { experiments, findReport } from "../../../experiments/index.ts";
 import { refused } from "../../helpers/errors.ts";
 import { ownStore } from "../../helpers/training/own-store.ts";

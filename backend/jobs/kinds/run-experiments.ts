@@ -1,9 +1,9 @@
-import { experimentParameters, experiments } from "../../experiments/index.ts";
-import type { Preset } from "../common/words.ts";
-import type { Store } from "../store/store.ts";
-import type { WorkerOptions } from "./client.ts";
-import { experiment } from "./kinds/experiment.ts";
-import { Queue } from "./queue.ts";
+import { experimentParameters, experiments } from "../../../experiments/index.ts";
+import type { Preset } from "../../common/words.ts";
+import type { Store } from "../../store/store.ts";
+import type { WorkerOptions } from "../client.ts";
+import { Queue } from "../queue.ts";
+import { experiment } from "./experiment.ts";
 
 /** An experiment to be run. */
 export interface ExperimentRequest {
