@@ -5,7 +5,7 @@ import { parseDocument } from "../common/heads/document.ts";
 import { checkModel, headModel } from "../common/heads/model.ts";
 import { CACHE_KINDS } from "../common/words.ts";
 import { type CacheForm, describeForm } from "../models/cache/forms/form.ts";
-import type { HeldBytes } from "../models/cache/head-cache.ts";
+import type { HeldBytes } from "../models/cache/heads/head-cache.ts";
 import { KvCache } from "../models/cache/kv-cache.ts";
 import { outputWidth } from "../models/config.ts";
 import { type ByteSource, corrupt, openBytes } from "../models/formats/bytes.ts";

@@ -2,8 +2,9 @@ import { availableParallelism } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Job, JobEnd, JobEntry, JobProgress, Store } from "../store/store.ts";
-import { Worker, WorkerCrash, type WorkerOptions } from "./client.ts";
+import { Worker } from "./client.ts";
 import { type QueuedKind, subjectOf } from "./kind.ts";
+import { WorkerCrash, type WorkerOptions } from "./worker-process.ts";
 
 /** Milliseconds between a running job's signs of life, at which it also looks whether it is to stop. */
 const BEAT = 1_000;

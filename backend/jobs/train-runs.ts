@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { HeadscopeError } from "../common/errors.ts";
 import type { Job, JobProgress, RunRecord, Store } from "../store/store.ts";
-import type { WorkerOptions } from "./client.ts";
 import { subjectOf } from "./kind.ts";
 import { type TrainEvent, train, trainEvent } from "./kinds/train.ts";
 import { Queue } from "./queue.ts";
+import type { WorkerOptions } from "./worker-process.ts";
 
 /** Milliseconds between looks at a training that another process does. */
 const LOOK = 250;

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { WorkerCrash } from "../../backend/jobs/client.ts";
+import { WorkerCrash } from "../../backend/jobs/worker-process.ts";
 import { LIMITS } from "../../backend/server/http/limits.ts";
 import { Interactive } from "../../backend/server/interactive/interactive.ts";
 import { buildCli, ROOT } from "../helpers/cli.ts";

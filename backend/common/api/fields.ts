@@ -101,3 +101,8 @@ export function promptFields({ textCharacters, promptTokens }: Bounds) {
     tokens: { tokens: z.array(z.int().min(0)).min(1).max(promptTokens) },
   };
 }
+
+/** Refuses a text without characters, at its field: nothing could be run on it. */
+export function refuseEmpty(text: unknown, path: (string | number)[], context: z.core.$RefinementCtx): void {
+  if (text === "") context.addIssue({ code: "custom", message: "is empty, and a prompt needs a token", path });
+}

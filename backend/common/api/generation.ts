@@ -9,6 +9,7 @@ import {
   modelRef,
   parameters,
   promptFields,
+  refuseEmpty,
   seedSchema,
   shortName,
 } from "./fields.ts";
@@ -91,11 +92,36 @@ function runFields<I extends z.ZodType>(bounds: Bounds, intervention: I) {
   };
 }
 
+/** A prompt's texts, and whether BOS comes before the first. */
+interface PromptTexts {
+  readonly text?: string;
+  readonly bos?: boolean | undefined;
+  readonly contextAware?: { readonly without: unknown } | undefined;
+}
+
+/** Refuses the empty texts of a prompt, where neither BOS by request nor a chat template gives them a token. */
+function refuseEmptyTexts(
+  { text, bos, contextAware }: PromptTexts,
+  context: z.core.$RefinementCtx,
+  { chat, path = [] }: { readonly chat?: boolean | undefined; readonly path?: (string | number)[] },
+): void {
+  if (chat) return;
+  if (!bos) refuseEmpty(text, [...path, "text"], context);
+  refuseEmpty(contextAware?.without, [...path, "contextAware", "without"], context);
+}
+
 /** Schema of a prompt to continue, also with a mask or without some heads. @param intervention the kinds that there are */
 export function generateRequest<I extends z.ZodType>(bounds: Bounds, intervention: I) {
   const { text, tokens } = promptFields(bounds);
   const common = runFields(bounds, intervention);
-  return z.union([z.strictObject({ ...common, ...text }), z.strictObject({ ...common, ...tokens })]);
+  return z.union([
+    z
+      .strictObject({ ...common, ...text })
+      .superRefine((request, context) => refuseEmptyTexts(request, context, request)),
+    z
+      .strictObject({ ...common, ...tokens })
+      .superRefine((request, context) => refuseEmptyTexts(request, context, request)),
+  ]);
 }
 export type GenerateRequest = Input<typeof generateRequest<typeof interventionForm>>;
 
@@ -109,6 +135,10 @@ export function generateBatchRequest<I extends z.ZodType>(bounds: Bounds, interv
     .refine(({ prompts, maxTokens }) => newTokens(prompts, maxTokens) <= bounds.newTokens, {
       error: `the prompts may have ${bounds.newTokens} new tokens together`,
       path: ["prompts"],
+    })
+    .superRefine(({ prompts, chat, contextAware }, context) => {
+      refuseEmptyTexts({ contextAware }, context, { chat });
+      prompts.forEach((prompt, i) => void refuseEmptyTexts(prompt, context, { chat, path: ["prompts", i] }));
     });
 }
 export type GenerateBatchRequest = Input<typeof generateBatchRequest<typeof interventionForm>>;

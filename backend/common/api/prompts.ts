@@ -1,11 +1,16 @@
 import { z } from "zod";
 import { TENSOR_TYPES } from "../words.ts";
-import { type Bounds, type Data, type Input, modelRef, promptFields } from "./fields.ts";
+import { type Bounds, type Data, type Input, modelRef, promptFields, refuseEmpty } from "./fields.ts";
 
 /** Schema of a text, or token ids, for a model. */
 export function promptRequest(bounds: Bounds) {
   const { text, tokens } = promptFields(bounds);
-  return z.union([z.strictObject({ model: modelRef, ...text }), z.strictObject({ model: modelRef, ...tokens })]);
+  return z.union([
+    z.strictObject({ model: modelRef, ...text }).superRefine(({ text, bos }, context) => {
+      if (!bos) refuseEmpty(text, ["text"], context);
+    }),
+    z.strictObject({ model: modelRef, ...tokens }),
+  ]);
 }
 export type PromptInput = Input<typeof promptRequest>;
 

@@ -10,7 +10,8 @@ import { requireAttention } from "../transformer/mixers/index.ts";
 import { requireEqualHeads } from "../transformer/unequal-heads.ts";
 import { type CacheForm, describeForm, FormCodings } from "./forms/form.ts";
 import type { SampledPage } from "./forms/kvquant.ts";
-import { HeadCache, type HeldBytes, type WholePage } from "./head-cache.ts";
+import { HeadCache, type HeldBytes } from "./heads/head-cache.ts";
+import type { WholePage } from "./heads/head-rows.ts";
 import { rowsAllocated } from "./page-rows.ts";
 import { type CacheStorage, concatenated, type StoredRows } from "./storage/storage.ts";
 import { storageOf } from "./storage/storages.ts";
@@ -180,7 +181,7 @@ export class KvCache {
     for (const r of rows) {
       const row = this.#rows[r]!;
       row.heads.forEach((heads, layer) => {
-        const whole = heads.map((head) => head.wholePages(row.length, form.recent));
+        const whole = heads.map((head) => head.rows.wholePages(row.length, form.recent));
         if (whole.every((pages) => pages.length === 0)) return;
         row.codings ??= new FormCodings(this.#config, form);
         const codings = row.codings;
@@ -188,7 +189,7 @@ export class KvCache {
         heads.forEach((head, g) => {
           for (const each of whole[g]!) {
             const coding = codings.of(layer, { number: each.number, rows: each.page.rows }, sample);
-            head.replace(each, this.storage.code!(each.page, coding, each.positions));
+            head.rows.replace(each, this.storage.code!(each.page, coding, each.positions));
           }
         });
       });
@@ -264,7 +265,7 @@ export class KvCache {
   prepare(tokens: number | readonly number[], layers: Iterable<number> = this.windows.keys()): void {
     for (const layer of layers)
       this.#rows.forEach(({ length, heads }, r) => {
-        for (const head of heads[layer]!) head.prepare(length, length + byRow(tokens, r));
+        for (const head of heads[layer]!) head.rows.prepare(length, length + byRow(tokens, r));
       });
   }
 

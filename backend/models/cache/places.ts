@@ -1,6 +1,6 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import type { Window } from "../transformer/attention.ts";
-import type { HeadCache } from "./head-cache.ts";
+import type { HeadCache } from "./heads/head-cache.ts";
 import type { KvCache } from "./kv-cache.ts";
 import { PAGE } from "./page-rows.ts";
 import { type CachePage, concatenated, Table } from "./storage/storage.ts";
@@ -113,10 +113,10 @@ export class Places {
       const admitted = among?.[r];
       if (admitted) {
         const length = cache.lengths[r]!;
-        const slot = head.slotOf(length) - admitted.slots;
+        const slot = head.rows.slotOf(length) - admitted.slots;
         spans.add(head.spans(length).map((list) => spansBefore(list, end)));
         admitted.positions.forEach((_, t) => {
-          slots.put((token + t) * heads + g, head.pageOf(slot + t), (slot + t) % PAGE);
+          slots.put((token + t) * heads + g, head.rows.pageOf(slot + t), (slot + t) % PAGE);
         });
         lists.push(first, spans.count - first, recent, sink, local);
         return;
@@ -131,8 +131,8 @@ export class Places {
       const target = passing ? late : slots;
       for (let position = start; position < end; position++) {
         if (passing && !survives(position, end, head.window)) continue;
-        const slot = head.slotOf(position);
-        target.put((token + position - start) * heads + g, head.pageOf(slot), slot % PAGE);
+        const slot = head.rows.slotOf(position);
+        target.put((token + position - start) * heads + g, head.rows.pageOf(slot), slot % PAGE);
       }
       lists.push(first, spans.count - first, recent, sink, local);
     };

@@ -1,5 +1,5 @@
 import { HeadscopeError } from "../../common/errors.ts";
-import type { WorkerCrash } from "../../jobs/client.ts";
+import type { WorkerCrash } from "../../jobs/worker-process.ts";
 
 /** Workers that a model may end before it is refused. */
 const MOST_DEATHS = 2;

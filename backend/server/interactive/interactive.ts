@@ -1,6 +1,7 @@
 import type { QueueEntry } from "../../common/api/health.ts";
-import { Worker, type WorkerAnswer, type WorkerCrash, type WorkerOptions } from "../../jobs/client.ts";
+import { Worker } from "../../jobs/client.ts";
 import { modelIn } from "../../jobs/protocol.ts";
+import type { WorkerAnswer, WorkerCrash, WorkerOptions } from "../../jobs/worker-process.ts";
 import type { WorkerRequests } from "../../workers/requests/index.ts";
 import type { Limits } from "../http/limits.ts";
 import { asksFirst, limited } from "../http/problems.ts";

@@ -1,13 +1,13 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { Random } from "../../../../backend/common/random.ts";
-import { pageBytes } from "../../../../backend/kernels/pages.ts";
-import { HeadCache } from "../../../../backend/models/cache/head-cache.ts";
-import { PAGE, rowsAllocated } from "../../../../backend/models/cache/page-rows.ts";
-import { PlainStorage } from "../../../../backend/models/cache/storage/plain-storage.ts";
-import { type CacheStorage, Table } from "../../../../backend/models/cache/storage/storage.ts";
-import { storageOf } from "../../../../backend/models/cache/storage/storages.ts";
-import { tf } from "../../../../backend/runtime/tf.ts";
-import { kernelsHere } from "../../../helpers/kernels/here.ts";
+import { Random } from "../../../../../backend/common/random.ts";
+import { pageBytes } from "../../../../../backend/kernels/pages.ts";
+import { HeadCache } from "../../../../../backend/models/cache/heads/head-cache.ts";
+import { PAGE, rowsAllocated } from "../../../../../backend/models/cache/page-rows.ts";
+import { PlainStorage } from "../../../../../backend/models/cache/storage/plain-storage.ts";
+import { type CacheStorage, Table } from "../../../../../backend/models/cache/storage/storage.ts";
+import { storageOf } from "../../../../../backend/models/cache/storage/storages.ts";
+import { tf } from "../../../../../backend/runtime/tf.ts";
+import { kernelsHere } from "../../../../helpers/kernels/here.ts";
 
 await kernelsHere();
 const WIDTH = 4;
@@ -31,7 +31,7 @@ afterEach(() => {
 
 function append(one: Modelled, count: number): void {
   const positions = Array.from({ length: count }, (_, i) => one.length + i);
-  one.head.prepare(one.length, one.length + count);
+  one.head.rows.prepare(one.length, one.length + count);
   one.length += count;
   const rows = positions.map(() => [++written, written % 7, 1, 2]);
   const keys = tf.tensor2d(rows);
@@ -59,9 +59,9 @@ function check({ head, length, held }: Modelled, storage: CacheStorage): void {
 /** As `append`, the way that a forward writes: keys that are pruned stay as they are. */
 function appendWhole(storage: CacheStorage, one: Modelled, count: number): void {
   const { head, length } = one;
-  head.prepare(length, length + count);
-  const slots = Array.from({ length: count }, (_, i) => head.slotOf(length + i));
-  const table = new Table(Int32Array.from(slots.flatMap((slot) => [head.pageOf(slot).id, slot % PAGE])), [
+  head.rows.prepare(length, length + count);
+  const slots = Array.from({ length: count }, (_, i) => head.rows.slotOf(length + i));
+  const table = new Table(Int32Array.from(slots.flatMap((slot) => [head.rows.pageOf(slot).id, slot % PAGE])), [
     1,
     count,
     1,

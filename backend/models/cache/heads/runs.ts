@@ -1,4 +1,4 @@
-import type { Run } from "./window.ts";
+import type { Run } from "../window.ts";
 
 /** A row's move from one slot to another. */
 export interface SlotMove {

@@ -1,6 +1,6 @@
-import { PAGE } from "./page-rows.ts";
-import type { CachePage } from "./storage/storage.ts";
-import type { Run } from "./window.ts";
+import { PAGE } from "../page-rows.ts";
+import type { CachePage } from "../storage/storage.ts";
+import type { Run } from "../window.ts";
 
 /** Rows of a page, which hold consecutive positions. */
 export interface Extent {
