@@ -89,6 +89,7 @@ const MODELS: readonly [string, Options][] = [
   ["MLPs with silu, the last position", { mlp: 8, activation: "silu", last: true, learned: true }],
   ["vectors, a readout, the last position", { tokens: false, readout: [5, 17], last: true, norm: "none" }],
   ["vectors to values, rotated", { tokens: false, classes: false, inputs: 3, outputs: 2, rotary: true, head: 2, mlp: 4 }],
+  ["one layer, the last position, heads of several vectors", { layers: 1, last: true, head: 18, heads: 3, width: 20, positions: 21, norm: "RMS" }],
   ["one layer, the last position, rotated", { layers: 1, last: true, rotary: true, head: 16, positions: 17 }],
   ["more positions than go together", { layers: 1, heads: 1, width: 3, head: 2, positions: 150 }],
 ]; // biome-ignore format: a table
