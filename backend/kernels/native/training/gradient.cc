@@ -95,23 +95,34 @@ struct Room {
   }
 };
 
-/** A few sequences of a seed on their way through the model and back. */
+/** Of some sequences. */
+struct Sums {
+  double loss = 0, right = 0;  // of weight · loss, and of the weights where the class has the largest output
+  void operator+=(const Sums& more) {
+    loss += more.loss;
+    right += more.right;
+  }
+};
+
+/** A few sequences of a seed on their way through the model and, where gradients are wanted, back. */
 class Pass {
  public:
   Pass(const TrainedModel& m, const GradientCall& c, int64_t seed, const float* rows, const float* columns, float* gradients, Room& room)
       : m_(m), s_(m.sizes), c_(c), seed_(seed), rows_(rows), columns_(columns), gradients_(gradients), r_(room) {}
 
-  /** @param first, count sequences of the seed @return sum of weight · loss */
-  double run(int64_t first, int64_t count) {
+  /** @param first, count sequences of the seed */
+  Sums run(int64_t first, int64_t count) {
     first_ = seed_ * c_.rows + first;
     count_ = count;
     tokens_ = count * s_.positions;
     read();
     for (int64_t l = 0; l < s_.layers; l++) forward(l);
-    const double loss = end();
+    const Sums sums = end();
+    if (!gradients_) return sums;
+    endBack();
     for (int64_t l = s_.layers; l-- > 0;) back(l);
     readBack();
-    return loss;
+    return sums;
   }
 
  private:
@@ -293,8 +304,8 @@ class Pass {
     for (int64_t k = 0; k < count; k += LANES) store(to + k, load(to + k) + load(x + k));
   }
 
-  /** From the end of the stream to the loss, and back to the end's gradient in `dx`. */
-  double end() {
+  /** From the end of the stream to the loss, and the outputs' gradient in their place. */
+  Sums end() {
     const int64_t n = count_ * s_.queries(), outputs = filled(s_.outputs), width = m_.stream();
     const bool normed = m_.normScale.here();
     if (normed) normalise(norm(m_.normScale, m_.normOffset, n), r_.end, r_.normed, r_.stats);
@@ -305,14 +316,22 @@ class Pass {
       x = r_.hidden[i];
     }
     through(m_.unembed, x, n, r_.out);
-    double loss = 0;
+    Sums sums;
     for (int64_t i = 0; i < n; i++) {
       const int64_t at = first_ * s_.queries() + i;
       float* out = r_.out + i * outputs;
-      loss += s_.classes ? crossEntropy(out, s_.outputs, c_.classes[at], c_.weights[at])
+      if (s_.classes && !gradients_ && std::max_element(out, out + s_.outputs) == out + c_.classes[at]) sums.right += c_.weights[at];
+      sums.loss += s_.classes ? crossEntropy(out, s_.outputs, c_.classes[at], c_.weights[at])
                          : squaredError(out, s_.outputs, c_.values + at * s_.outputs, c_.weights[at]);
     }
-    const bool deep = !m_.readout.empty();
+    return sums;
+  }
+
+  /** From the outputs' gradient back to the end's in `dx`. */
+  void endBack() {
+    const int64_t n = count_ * s_.queries(), width = m_.stream();
+    const bool normed = m_.normScale.here(), deep = !m_.readout.empty();
+    const float* x = deep ? r_.hidden.back() : r_.normed;
     backThrough(m_.unembed, x, n, r_.out, deep ? r_.dHidden : r_.dNormed);
     for (size_t i = m_.readout.size(); i-- > 0;) {
       activateBack(Activation::Relu, r_.hidden[i], n * m_.readout[i].weight.rows(), r_.dHidden);
@@ -326,7 +345,6 @@ class Pass {
       normaliseBack(norm(m_.normScale, m_.normOffset, n), r_.end, r_.stats, r_.dNormed, grad(m_.normScale), grad(m_.normOffset), r_.dEnd);
     }
     if (!s_.last) std::copy(r_.dEnd, r_.dEnd + n * width, r_.dx);
-    return loss;
   }
 
   /** From the gradient behind a layer, in `dx` or, of last tokens alone, in `dEnd`, to that before it, in `dx`. */
@@ -449,14 +467,15 @@ std::string faultOf(const TrainedModel& m, const GradientCall& c) {
 
 void gradient(Team& team, const TrainedModel& m, const GradientCall& c, GradientScratch& scratch, const GradientResult& result) {
   const int64_t pieces = piecesOf(c.rows), size = m.filledSize, all = c.seeds * pieces;
+  const bool back = result.gradients;
   grow(scratch.weights, scratch.weightsSize, 2 * size * c.seeds);
-  grow(scratch.gradients, scratch.gradientsSize, size * all);
+  if (back) grow(scratch.gradients, scratch.gradientsSize, size * all);
   const int64_t room = Room(m, nullptr).size;
   if (scratch.roomSize != room) scratch.free.clear();
   scratch.roomSize = room;
   while (int64_t(scratch.free.size()) < std::min<int64_t>(team.size(), all)) scratch.free.push_back(std::make_unique<Floats>(room));
-  float *weights = scratch.weights->data, *gradients = scratch.gradients->data;
-  std::vector<double> losses(all);
+  float *weights = scratch.weights->data, *gradients = back ? scratch.gradients->data : nullptr;
+  std::vector<Sums> sums(all);
 
   const std::vector<Rows> rows = rowsOf(m);
   const int64_t items = int64_t(rows.size());
@@ -478,23 +497,27 @@ void gradient(Team& team, const TrainedModel& m, const GradientCall& c, Gradient
     for (int64_t p = from; p < to; p++) {
       const int64_t seed = p / pieces, piece = p % pieces;
       const float* held = weights + 2 * seed * size;
-      std::fill(gradients + p * size, gradients + (p + 1) * size, 0.f);
-      Pass pass(m, c, seed, held, held + size, gradients + p * size, own);
+      float* into = back ? gradients + p * size : nullptr;
+      if (back) std::fill(into, into + size, 0.f);
+      Pass pass(m, c, seed, held, held + size, into, own);
       const int64_t end = (piece + 1) * c.rows / pieces;
       for (int64_t r = piece * c.rows / pieces; r < end; r += togetherOf(m.sizes))
-        losses[p] += pass.run(r, std::min(togetherOf(m.sizes), end - r));
+        sums[p] += pass.run(r, std::min(togetherOf(m.sizes), end - r));
     }
     std::lock_guard<std::mutex> lock(scratch.mutex);
     scratch.free.push_back(std::move(memory));
   });
   for (int64_t s = 0; s < c.seeds; s++) {
-    double loss = 0, weight = 0;
-    for (int64_t p = 0; p < pieces; p++) loss += losses[s * pieces + p];
+    Sums whole;
+    double weight = 0;
+    for (int64_t p = 0; p < pieces; p++) whole += sums[s * pieces + p];
     const int64_t scored = c.rows * m.sizes.queries();
     for (int64_t i = 0; i < scored; i++) weight += c.weights[s * scored + i];
-    result.losses[s] = float(loss);
+    result.losses[s] = float(whole.loss);
+    if (!back) result.right[s] = float(whole.right);
     result.weights[s] = float(weight);
   }
+  if (!back) return;
   team.share(c.seeds * items, 1, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i++)
       bringBack(rows[i % items], gradients + i / items * pieces * size, size, pieces, result.gradients + i / items * m.parameters);
