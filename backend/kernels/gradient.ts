@@ -63,7 +63,21 @@ export interface GradientCall {
  * @returns sums of weight · loss [seeds], sums of weights [seeds], gradient of the former [seeds, parameters]
  * @throws HeadscopeError (usage) for what does not fit
  */
-export function gradient({ places, readout, ...model }: TrainedModel, call: GradientCall): Tensor[] {
+export function gradient(model: TrainedModel, call: GradientCall): Tensor[] {
+  return runOn("HsGradient", model, call);
+}
+
+/**
+ * Losses of a batch as `gradient` has them, without a way back.
+ * @returns sums of weight · loss [seeds], sums of weights [seeds], of classes sums of the weights where the right one has the largest output
+ *   [seeds], zeros of values
+ * @throws HeadscopeError (usage) for what does not fit
+ */
+export function evaluation(model: TrainedModel, call: GradientCall): Tensor[] {
+  return runOn("HsEvaluation", model, call);
+}
+
+function runOn(op: string, { places, readout, ...model }: TrainedModel, call: GradientCall): Tensor[] {
   const { layers, heads, width, head, mlp, rotary, positions, inputs, outputs, last } = model;
   const attrs = {
     ...{ layers, heads, width, head, mlp, rotary, positions, inputs, outputs, last },
@@ -79,7 +93,7 @@ export function gradient({ places, readout, ...model }: TrainedModel, call: Grad
   const own = [tf.tensor1d([...readout], "int32"), tf.tensor1d([...places], "int32")];
   try {
     const inputs = [call.parameters, call.read, call.targets, call.weights, cos, sin, ...own];
-    return runKernel("HsGradient", attrs, inputs, 3).map((output) => native().createOutputTensor(output));
+    return runKernel(op, attrs, inputs, 3).map((output) => native().createOutputTensor(output));
   } finally {
     tf.dispose([none, ...own]);
   }

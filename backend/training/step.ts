@@ -1,5 +1,5 @@
 import type { Tensor, Tensor1D, Tensor2D } from "@tensorflow/tfjs";
-import { gradient, type TrainedModel } from "../kernels/gradient.ts";
+import { evaluation, gradient, type TrainedModel } from "../kernels/gradient.ts";
 import { hasKernels } from "../kernels/kernels.ts";
 import type { ModelConfig } from "../models/config.ts";
 import type { GradientPath } from "../models/sources/run-checkpoint.ts";
@@ -82,7 +82,7 @@ export class Stepper {
   ) {
     this.#plan = plan;
     this.seeds = states.length;
-    this.#kernel = path === "kernel" && isNarrow(plan) && hasKernels() ? kernelModel(plan) : undefined;
+    this.#kernel = path === "kernel" ? kernelFor(plan) : undefined;
     this.path = this.#kernel ? "kernel" : "functions";
     this.#key = `training step|${this.path}|${planKey(plan)}|${JSON.stringify(updateOptions(plan.training))}|${plan.training.batch}|${this.seeds}|${trained !== undefined}`;
     this.#state = this.#upload(states);
@@ -195,9 +195,10 @@ type BatchTensors = [Tensor, Tensor, Tensor];
 /** Calls a function that is captured at its first call. */
 type InnerCall = (name: string, xla: boolean, fn: TensorFunction, inputs: Tensor[]) => Tensor[];
 
-/** Says that the kernel, which keeps a gradient for each of several pieces of a batch, is the faster one. */
-function isNarrow({ config, places }: StepPlan): boolean {
-  return config.d_model < WIDE && parameterCount(places) <= NARROW_PARAMETERS;
+/** A model as the kernel takes it; undefined where there is none, or where functions, which keep no gradient for each piece of a batch, are faster. */
+function kernelFor(plan: StepPlan): TrainedModel | undefined {
+  const narrow = plan.config.d_model < WIDE && parameterCount(plan.places) <= NARROW_PARAMETERS;
+  return narrow && hasKernels() ? kernelModel(plan) : undefined;
 }
 
 /** Summed losses and weights [seeds] and gradients [seeds, parameters], by the kernel. */
@@ -232,7 +233,7 @@ function shardSums(
 export function batchGradients(plan: StepPlan, parameters: Tensor, batches: readonly Batch[]): [Tensor, Tensor] {
   return tf.tidy((): Tensor[] => {
     const uploaded = batches.map((batch) => uploadBatch(batch, plan.shape));
-    const model = isNarrow(plan) && hasKernels() ? kernelModel(plan) : undefined;
+    const model = kernelFor(plan);
     const body = gradientBody(plan);
     const all = tf.tile(tf.expandDims(parameters), [batches.length, 1]);
     const [losses, weights, sums] = model
@@ -387,26 +388,43 @@ export function codeBatch(plan: StepPlan, parameters: Tensor, batch: Batch): Cod
 /** Loss and, for classes, accuracy of models on batches of one size. */
 export class Evaluator {
   #plan: StepPlan;
+  #kernel: TrainedModel | undefined;
 
-  constructor(plan: StepPlan) {
+  /** @param path as the stepper's, so that a run is measured by what trains it */
+  constructor(plan: StepPlan, path: GradientPath = "kernel") {
     this.#plan = plan;
+    this.#kernel = path === "kernel" ? kernelFor(plan) : undefined;
   }
 
   /** @param parameters [parameters], which stay the caller's @returns means by the batch's weights */
   evaluate(parameters: Tensor, batch: Batch): { loss: number; accuracy?: number } {
+    const uploaded = uploadBatch(batch, this.#plan.shape);
+    const measured = this.#kernel
+      ? this.#byKernel(this.#kernel, parameters, uploaded)
+      : this.#byFunction(parameters, uploaded);
+    const [loss, accuracy] = measured.map((t) => t.dataSync()[0]!);
+    tf.dispose([...uploaded, ...measured]);
+    return { loss: loss!, ...(accuracy === undefined ? {} : { accuracy }) };
+  }
+
+  #byKernel(model: TrainedModel, own: Tensor, [read, targets, weights]: BatchTensors): Tensor[] {
     const { shape, tables } = this.#plan;
-    const uploaded = uploadBatch(batch, shape);
-    const inputs = [parameters, ...uploaded, ...tables];
+    return tf.tidy((): Tensor[] => {
+      const parameters = tf.expandDims(own);
+      const [loss, total, right] = evaluation(model, { parameters, read, targets, weights, tables });
+      return (shape.output.kind === "classes" ? [loss, right] : [loss]).map((sum) => tf.div(sum!, total!));
+    }) as Tensor[];
+  }
+
+  #byFunction(parameters: Tensor, batch: BatchTensors): Tensor[] {
+    const inputs = [parameters, ...batch, ...this.#plan.tables];
     const fn = functions.get(
-      `evaluation|${planKey(this.#plan)}|${batch.rows}`,
+      `evaluation|${planKey(this.#plan)}|${batch[0].shape[0]}`,
       this.#body(),
       () => inputs,
       () => ({ name: "evaluation", xla: true }),
     );
-    const outputs = fn.run(inputs);
-    const [loss, accuracy] = outputs.map((t) => t.dataSync()[0]!);
-    tf.dispose([...uploaded, ...outputs]);
-    return { loss: loss!, ...(accuracy === undefined ? {} : { accuracy }) };
+    return fn.run(inputs);
   }
 
   #body(): TensorFunction {

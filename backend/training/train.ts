@@ -82,7 +82,7 @@ export async function train(
     resume?.map(({ mask }) => mask),
   );
   const stepper = new Stepper(plan, states, first && (first.gradients ?? "functions"), changes.trained);
-  const evaluator = new Evaluator(plan);
+  const evaluator = new Evaluator(plan, stepper.path);
   const measured = new Set(spacedSteps(training.steps, training.points, training.spacing));
   const saved = new Set(spacedSteps(training.steps, training.checkpoints, training.spacing));
   let step = resume?.[0]?.step ?? 0;

@@ -69,7 +69,16 @@ inline void storeSome(float* p, V v, int64_t count) {
   if (count >= LANES) store(p, v);
   else memcpy(p, &v, 4 * size_t(count));
 }
-inline V splat(float x) { return V{} + x; }
+/** A number in every lane. A sum with zeros would stay a sum in the compiled code, for it makes -0 a 0. */
+inline V splat(float x) {
+#if HS_512
+  return (V)_mm512_set1_ps(x);
+#elif HS_256
+  return (V)_mm256_set1_ps(x);
+#else
+  return V{x, x, x, x};
+#endif
+}
 inline V toFloat(I v) { return __builtin_convertvector(v, V); }
 
 /** Turns a square of numbers round: lane c of v[r] becomes lane r of v[c]. */

@@ -10,11 +10,22 @@ import { kernelRows } from "./kernels.ts";
 import { memoryRows } from "./memory.ts";
 import { promptRows } from "./prompts.ts";
 import { readRows } from "./reads.ts";
+import { sweepRows } from "./sweeps.ts";
 
 /** All figures but those of training. */
 export function allRows(setting: Setting): Bench[] {
   const help = { name: "headscope --help", unit: "ms", rival: "300 ms", goal: 1, ours: timeHelp, theirs: () => 300 };
-  const groups = [forwardRows, promptRows, decodeRows, readRows, circuitRows, memoryRows, kernelRows, costRows];
+  const groups = [
+    forwardRows,
+    promptRows,
+    decodeRows,
+    readRows,
+    circuitRows,
+    memoryRows,
+    kernelRows,
+    costRows,
+    sweepRows,
+  ];
   return [...groups.flatMap((group) => group(setting)), help];
 }
 

@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { afterAll, describe, expect, it } from "vitest";
 import { Random } from "../../../backend/common/random.ts";
-import { gradient, type TrainedModel } from "../../../backend/kernels/gradient.ts";
+import { evaluation, type GradientCall, gradient, type TrainedModel } from "../../../backend/kernels/gradient.ts";
 import { useThreads } from "../../../backend/kernels/kernels.ts";
 import { tf } from "../../../backend/runtime/tf.ts";
 import { refused } from "../../helpers/errors.ts";
@@ -62,14 +62,19 @@ function caseOf(model: TrainedModel, options: Options, random: Random, rows: num
   };
 }
 
-function callOf(model: TrainedModel, cases: readonly LossCase[], parameters: readonly Float32Array[]): Tensor[] {
+function callOf(
+  model: TrainedModel,
+  cases: readonly LossCase[],
+  parameters: readonly Float32Array[],
+  run: (model: TrainedModel, call: GradientCall) => Tensor[] = gradient,
+): Tensor[] {
   const join = (rows: readonly ArrayLike<number>[]): number[] => rows.flatMap((row) => Array.from(row));
   const dense = (rows: ArrayLike<number>[], width: number): Tensor =>
     rows[0] instanceof Int32Array
       ? tf.tensor1d(join(rows), "int32")
       : tf.tensor2d(join(rows), [join(rows).length / width, width]);
   const [first] = cases;
-  return gradient(model, {
+  return run(model, {
     parameters: tf.tensor2d(join(parameters), [cases.length, parameters[0]!.length]),
     read: dense(cases.map(({ read }) => read), model.inputs),
     targets: dense(cases.map(({ targets }) => targets), model.outputs),
@@ -89,6 +94,7 @@ const MODELS: readonly [string, Options][] = [
   ["MLPs with silu, the last position", { mlp: 8, activation: "silu", last: true, learned: true }],
   ["vectors, a readout, the last position", { tokens: false, readout: [5, 17], last: true, norm: "none" }],
   ["vectors to values, rotated", { tokens: false, classes: false, inputs: 3, outputs: 2, rotary: true, head: 2, mlp: 4 }],
+  ["one layer, the last position, heads of several vectors", { layers: 1, last: true, head: 18, heads: 3, width: 20, positions: 21, norm: "RMS" }],
   ["one layer, the last position, rotated", { layers: 1, last: true, rotary: true, head: 16, positions: 17 }],
   ["more positions than go together", { layers: 1, heads: 1, width: 3, head: 2, positions: 150 }],
 ]; // biome-ignore format: a table
@@ -124,6 +130,43 @@ describe.skipIf(!ready)("the gradient of a narrow model", () => {
       const slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
       expect(Math.abs(gradients![at]! - slope) / most).toBeLessThan(5e-6);
     }
+  });
+
+  it.each(MODELS)("comes with the losses of an evaluation, bit for bit: %s", (_, options) => {
+    const random = new Random(14);
+    const { model, parameters } = modelOf(options);
+    const values = [0, 1].map(() => Float32Array.from({ length: parameters }, () => 0.6 * random.normal()));
+    const cases = values.map(() => caseOf(model, options, random, 9));
+    const [losses, sums] = callOf(model, cases, values).map((t) => t.dataSync());
+    const [alone, weights] = callOf(model, cases, values, evaluation).map((t) => t.dataSync());
+    expect(alone).toEqual(losses);
+    expect(weights).toEqual(sums);
+  });
+
+  it("has the weights of classes with the largest output beside an evaluation's losses", () => {
+    // Without heads and with the unembedding as it is given, logits are the embeddings: a token's class is its largest one.
+    const { model, parameters } = modelOf({
+      layers: 1,
+      heads: 1,
+      head: 1,
+      width: 4,
+      norm: "none",
+      positions: 2,
+      inputs: 4,
+    });
+    const values = new Float32Array(parameters);
+    for (let i = 0; i < 4; i++)
+      for (const matrix of [model.places[0]!, model.places.at(-2)!]) values[matrix + 5 * i] = 1;
+    const given = {
+      rows: 2,
+      classes: true,
+      read: Int32Array.of(0, 1, 2, 3),
+      targets: Int32Array.of(0, 2, 2, 3),
+      weights: [1, 10, 100, 0.5],
+    };
+    const [loss, sum, right] = callOf(model, [given], [values], evaluation).map((t) => t.dataSync()[0]);
+    expect([sum, right]).toEqual([111.5, 101.5]);
+    expect(loss).toBeCloseTo(111.5 * Math.log(Math.E + 3) - 101.5, 3);
   });
 
   it("has the same bits for any number of threads, and of a seed alone and among others", () => {

@@ -13,11 +13,14 @@ constexpr int64_t PIECES = 8, LEAST_ROWS = 4;  // of a seed's batch, and of a pi
 constexpr int64_t TOKENS = 128;                  // that go through the model together
 
 int64_t piecesOf(int64_t rows) { return std::clamp<int64_t>(rows / LEAST_ROWS, 1, PIECES); }
+/** Says that a layer's only queries are those of last tokens, which can look at the stream itself: turned keys differ by their position. */
+bool looksAtStream(const TrainedSizes& s, int64_t l) { return s.last && l + 1 == s.layers && !s.rotary; }
 int64_t togetherOf(const TrainedSizes& s) { return std::max<int64_t>(1, (TOKENS + s.positions / 2) / s.positions); }
 
 /** What a few sequences leave behind in a layer on their way forward. */
 struct Layer {
   float *x, *normed, *q, *kv, *pattern, *z, *middle, *mlpNormed, *pre, *post;
+  float *looks, *means;  // in place of kv where queries look at the stream
   NormStats *stats, *mlpStats;
 };
 
@@ -27,7 +30,7 @@ struct Room {
   float *end, *normed, *out, *vectors;
   std::vector<float*> hidden;
   NormStats* stats;
-  float *dx, *dEnd, *dNormed, *dq, *dkv, *dz, *dScores, *across, *dHidden, *dNext;
+  float *dx, *dEnd, *dNormed, *dq, *dkv, *dz, *dScores, *across, *dLooks, *dMeans, *dHidden, *dNext;
   int64_t size = 0;
 
   Room(const TrainedModel& m, float* memory) {
@@ -48,7 +51,12 @@ struct Room {
       a.normed = norms ? take(tokens * width) : a.x;
       a.stats = stats(tokens);
       a.q = take(asking * heads);
-      a.kv = take(tokens * 2 * heads);
+      if (looksAtStream(s, l)) {
+        a.looks = take(asking * s.heads * width);
+        a.means = take(asking * s.heads * width);
+      } else {
+        a.kv = take(tokens * 2 * heads);
+      }
       a.pattern = take(asking * s.heads * keys);
       a.z = take(asking * heads);
       if (s.mlp > 0) {
@@ -78,28 +86,43 @@ struct Room {
     dz = take(tokens * heads);
     dScores = take(s.positions * keys);
     across = take(filled(s.head) * keys);
+    if (looksAtStream(s, s.layers - 1)) {
+      dLooks = take(queries * s.heads * width);
+      dMeans = take(queries * s.heads * width);
+    }
     dHidden = take(tokens * widest);
     dNext = take(tokens * widest);
   }
 };
 
-/** A few sequences of a seed on their way through the model and back. */
+/** Of some sequences. */
+struct Sums {
+  double loss = 0, right = 0;  // of weight · loss, and of the weights where the class has the largest output
+  void operator+=(const Sums& more) {
+    loss += more.loss;
+    right += more.right;
+  }
+};
+
+/** A few sequences of a seed on their way through the model and, where gradients are wanted, back. */
 class Pass {
  public:
   Pass(const TrainedModel& m, const GradientCall& c, int64_t seed, const float* rows, const float* columns, float* gradients, Room& room)
       : m_(m), s_(m.sizes), c_(c), seed_(seed), rows_(rows), columns_(columns), gradients_(gradients), r_(room) {}
 
-  /** @param first, count sequences of the seed @return sum of weight · loss */
-  double run(int64_t first, int64_t count) {
+  /** @param first, count sequences of the seed */
+  Sums run(int64_t first, int64_t count) {
     first_ = seed_ * c_.rows + first;
     count_ = count;
     tokens_ = count * s_.positions;
     read();
     for (int64_t l = 0; l < s_.layers; l++) forward(l);
-    const double loss = end();
+    const Sums sums = end();
+    if (!gradients_) return sums;
+    endBack();
     for (int64_t l = s_.layers; l-- > 0;) back(l);
     readBack();
-    return loss;
+    return sums;
   }
 
  private:
@@ -195,9 +218,13 @@ class Pass {
     const float* projections = columns_ + b.qkv.at;
     const auto [skip, step] = lastTokens(l);
     multiply({a.normed + skip, step, 1, projections, whole, a.q, heads, n, width, heads, false});
-    multiply({a.normed, width, 1, projections + heads, whole, a.kv, 2 * heads, tokens_, width, 2 * heads, false});
-    turnAll(l, a.q, a.kv, false);
-    eachHead(l, [&](const HeadCall& call, int64_t q, int64_t) { attendHead(call, a.z + q); });
+    if (looksAtStream(s_, l)) {
+      lookAtStream(l);
+    } else {
+      multiply({a.normed, width, 1, projections + heads, whole, a.kv, 2 * heads, tokens_, width, 2 * heads, false});
+      turnAll(l, a.q, a.kv, false);
+      eachHead(l, [&](const HeadCall& call, int64_t q, int64_t) { attendHead(call, a.z + q); });
+    }
     float* next = l + 1 < s_.layers ? r_.layers[l + 1].x : r_.end;
     float* middle = s_.mlp > 0 ? a.middle : next;
     // The stream comes last: a sum that starts from it would be rounded to its size with every product.
@@ -211,6 +238,62 @@ class Pass {
     addTo(next, middle, n * width);
   }
 
+  /** Where a head's queries, keys and values stand in the projections: first rows of their matrices. */
+  struct HeadRows {
+    int64_t q, k, v;
+  };
+  HeadRows rowsOfHead(int64_t h) const {
+    const int64_t at = h * filled(s_.head), heads = m_.allHeads();
+    return {at, heads + at, 2 * heads + at};
+  }
+
+  /** Runs f(what attends to the stream, place among looks and means) for every head of every sequence. */
+  template <class F>
+  void eachLook(int64_t l, F f) {
+    const Layer& a = r_.layers[l];
+    const int64_t width = m_.stream();
+    for (int64_t i = 0; i < count_ * s_.heads; i++)
+      f(StreamCall{s_.positions, width, a.looks + i * width, a.normed + i / s_.heads * s_.positions * width, a.pattern + i * filled(s_.positions)},
+        i * width, i / s_.heads);
+  }
+
+  /** From the queries of last tokens to what their heads write. */
+  void lookAtStream(int64_t l) {
+    const Part& qkv = m_.blocks[l].qkv;
+    const Layer& a = r_.layers[l];
+    const int64_t width = m_.stream(), heads = m_.allHeads(), head = filled(s_.head), all = s_.heads * width;
+    for (int64_t h = 0; h < s_.heads; h++) {
+      const HeadRows at = rowsOfHead(h);
+      multiply({a.q + at.q, heads, 1, held(qkv) + at.k * width, width, a.looks + h * width, all, count_, head, width, false});
+    }
+    eachLook(l, [&](const StreamCall& call, int64_t at, int64_t) { attendStream(call, a.means + at); });
+    for (int64_t h = 0; h < s_.heads; h++) {
+      const HeadRows at = rowsOfHead(h);
+      multiply({a.means + h * width, all, 1, columns_ + qkv.at + at.v, 3 * heads, a.z + at.q, heads, count_, width, head, false});
+    }
+  }
+
+  /** From `dz` to `dq`; adds to the gradients of keys' and values' weights and to that of what they are made of. */
+  void lookAtStreamBack(int64_t l, float* to) {
+    const Part& qkv = m_.blocks[l].qkv;
+    const Layer& a = r_.layers[l];
+    const int64_t width = m_.stream(), heads = m_.allHeads(), head = filled(s_.head), all = s_.heads * width;
+    float* dw = grad(qkv);
+    for (int64_t h = 0; h < s_.heads; h++) {
+      const HeadRows at = rowsOfHead(h);
+      multiply({r_.dz + at.q, heads, 1, held(qkv) + at.v * width, width, r_.dMeans + h * width, all, count_, head, width, false});
+      multiply({r_.dz + at.q, 1, heads, a.means + h * width, all, dw + at.v * width, width, head, count_, width, true});
+    }
+    eachLook(l, [&](const StreamCall& call, int64_t at, int64_t sequence) {
+      attendStreamBack(call, {r_.dMeans + at, r_.dScores, r_.dLooks + at, to + sequence * s_.positions * width});
+    });
+    for (int64_t h = 0; h < s_.heads; h++) {
+      const HeadRows at = rowsOfHead(h);
+      multiply({r_.dLooks + h * width, all, 1, columns_ + qkv.at + at.k, 3 * heads, r_.dq + at.q, heads, count_, width, head, false});
+      multiply({a.q + at.q, 1, heads, r_.dLooks + h * width, all, dw + at.k * width, width, head, count_, width, true});
+    }
+  }
+
   /** First number of the tokens that ask in a layer, and from one to the next. */
   std::pair<int64_t, int64_t> lastTokens(int64_t l) const {
     const int64_t width = m_.stream();
@@ -221,8 +304,8 @@ class Pass {
     for (int64_t k = 0; k < count; k += LANES) store(to + k, load(to + k) + load(x + k));
   }
 
-  /** From the end of the stream to the loss, and back to the end's gradient in `dx`. */
-  double end() {
+  /** From the end of the stream to the loss, and the outputs' gradient in their place. */
+  Sums end() {
     const int64_t n = count_ * s_.queries(), outputs = filled(s_.outputs), width = m_.stream();
     const bool normed = m_.normScale.here();
     if (normed) normalise(norm(m_.normScale, m_.normOffset, n), r_.end, r_.normed, r_.stats);
@@ -233,14 +316,22 @@ class Pass {
       x = r_.hidden[i];
     }
     through(m_.unembed, x, n, r_.out);
-    double loss = 0;
+    Sums sums;
     for (int64_t i = 0; i < n; i++) {
       const int64_t at = first_ * s_.queries() + i;
       float* out = r_.out + i * outputs;
-      loss += s_.classes ? crossEntropy(out, s_.outputs, c_.classes[at], c_.weights[at])
+      if (s_.classes && !gradients_ && std::max_element(out, out + s_.outputs) == out + c_.classes[at]) sums.right += c_.weights[at];
+      sums.loss += s_.classes ? crossEntropy(out, s_.outputs, c_.classes[at], c_.weights[at])
                          : squaredError(out, s_.outputs, c_.values + at * s_.outputs, c_.weights[at]);
     }
-    const bool deep = !m_.readout.empty();
+    return sums;
+  }
+
+  /** From the outputs' gradient back to the end's in `dx`. */
+  void endBack() {
+    const int64_t n = count_ * s_.queries(), width = m_.stream();
+    const bool normed = m_.normScale.here(), deep = !m_.readout.empty();
+    const float* x = deep ? r_.hidden.back() : r_.normed;
     backThrough(m_.unembed, x, n, r_.out, deep ? r_.dHidden : r_.dNormed);
     for (size_t i = m_.readout.size(); i-- > 0;) {
       activateBack(Activation::Relu, r_.hidden[i], n * m_.readout[i].weight.rows(), r_.dHidden);
@@ -254,7 +345,6 @@ class Pass {
       normaliseBack(norm(m_.normScale, m_.normOffset, n), r_.end, r_.stats, r_.dNormed, grad(m_.normScale), grad(m_.normOffset), r_.dEnd);
     }
     if (!s_.last) std::copy(r_.dEnd, r_.dEnd + n * width, r_.dx);
-    return loss;
   }
 
   /** From the gradient behind a layer, in `dx` or, of last tokens alone, in `dEnd`, to that before it, in `dx`. */
@@ -272,22 +362,26 @@ class Pass {
         normaliseBack(norm(b.mlpNormScale, b.mlpNormOffset, n), a.middle, a.mlpStats, r_.dNormed, grad(b.mlpNormScale), grad(b.mlpNormOffset), d);
     }
     linearBack({a.z, heads, n, d, held(b.o), grad(b.o), nullptr, r_.dz, false}, b.o);
-    eachHead(l, [&](const HeadCall& call, int64_t q, int64_t kv) {
-      attendHeadBack(call, {r_.dz + q, r_.dScores, r_.dq + q, r_.dkv + kv, r_.dkv + kv + heads});
-    });
-    turnAll(l, r_.dq, r_.dkv, true);
     const auto [skip, step] = lastTokens(l);
-    float* dw = grad(b.qkv);
-    const float* w = held(b.qkv);
-    multiply({r_.dq, 1, heads, a.normed + skip, step, dw, width, heads, n, width, true});
-    multiply({r_.dkv, 1, 2 * heads, a.normed, width, dw + heads * width, width, 2 * heads, tokens_, width, true});
     if (onlyLast(l)) {  // from here on all tokens have a gradient
       std::fill(r_.dx, r_.dx + tokens_ * width, 0.f);
       for (int64_t i = 0; i < n; i++) memcpy(r_.dx + skip + i * step, r_.dEnd + i * width, sizeof(float) * width);
     }
     const bool normed = b.normScale.here();
-    float* to = normed ? r_.dNormed : r_.dx;
-    multiply({r_.dkv, 2 * heads, 1, w + heads * width, width, to, width, tokens_, 2 * heads, width, !normed});
+    float *to = normed ? r_.dNormed : r_.dx, *dw = grad(b.qkv);
+    const float* w = held(b.qkv);
+    if (looksAtStream(s_, l)) {
+      if (normed) std::fill(to, to + tokens_ * width, 0.f);
+      lookAtStreamBack(l, to);
+    } else {
+      eachHead(l, [&](const HeadCall& call, int64_t q, int64_t kv) {
+        attendHeadBack(call, {r_.dz + q, r_.dScores, r_.dq + q, r_.dkv + kv, r_.dkv + kv + heads});
+      });
+      turnAll(l, r_.dq, r_.dkv, true);
+      multiply({r_.dkv, 1, 2 * heads, a.normed, width, dw + heads * width, width, 2 * heads, tokens_, width, true});
+      multiply({r_.dkv, 2 * heads, 1, w + heads * width, width, to, width, tokens_, 2 * heads, width, !normed});
+    }
+    multiply({r_.dq, 1, heads, a.normed + skip, step, dw, width, heads, n, width, true});
     multiply({r_.dq, heads, 1, w, width, to + skip, step, n, heads, width, true});
     if (normed) normaliseBack(norm(b.normScale, b.normOffset, tokens_), a.x, a.stats, r_.dNormed, grad(b.normScale), grad(b.normOffset), r_.dx);
   }
@@ -373,14 +467,15 @@ std::string faultOf(const TrainedModel& m, const GradientCall& c) {
 
 void gradient(Team& team, const TrainedModel& m, const GradientCall& c, GradientScratch& scratch, const GradientResult& result) {
   const int64_t pieces = piecesOf(c.rows), size = m.filledSize, all = c.seeds * pieces;
+  const bool back = result.gradients;
   grow(scratch.weights, scratch.weightsSize, 2 * size * c.seeds);
-  grow(scratch.gradients, scratch.gradientsSize, size * all);
+  if (back) grow(scratch.gradients, scratch.gradientsSize, size * all);
   const int64_t room = Room(m, nullptr).size;
   if (scratch.roomSize != room) scratch.free.clear();
   scratch.roomSize = room;
   while (int64_t(scratch.free.size()) < std::min<int64_t>(team.size(), all)) scratch.free.push_back(std::make_unique<Floats>(room));
-  float *weights = scratch.weights->data, *gradients = scratch.gradients->data;
-  std::vector<double> losses(all);
+  float *weights = scratch.weights->data, *gradients = back ? scratch.gradients->data : nullptr;
+  std::vector<Sums> sums(all);
 
   const std::vector<Rows> rows = rowsOf(m);
   const int64_t items = int64_t(rows.size());
@@ -402,23 +497,27 @@ void gradient(Team& team, const TrainedModel& m, const GradientCall& c, Gradient
     for (int64_t p = from; p < to; p++) {
       const int64_t seed = p / pieces, piece = p % pieces;
       const float* held = weights + 2 * seed * size;
-      std::fill(gradients + p * size, gradients + (p + 1) * size, 0.f);
-      Pass pass(m, c, seed, held, held + size, gradients + p * size, own);
+      float* into = back ? gradients + p * size : nullptr;
+      if (back) std::fill(into, into + size, 0.f);
+      Pass pass(m, c, seed, held, held + size, into, own);
       const int64_t end = (piece + 1) * c.rows / pieces;
       for (int64_t r = piece * c.rows / pieces; r < end; r += togetherOf(m.sizes))
-        losses[p] += pass.run(r, std::min(togetherOf(m.sizes), end - r));
+        sums[p] += pass.run(r, std::min(togetherOf(m.sizes), end - r));
     }
     std::lock_guard<std::mutex> lock(scratch.mutex);
     scratch.free.push_back(std::move(memory));
   });
   for (int64_t s = 0; s < c.seeds; s++) {
-    double loss = 0, weight = 0;
-    for (int64_t p = 0; p < pieces; p++) loss += losses[s * pieces + p];
+    Sums whole;
+    double weight = 0;
+    for (int64_t p = 0; p < pieces; p++) whole += sums[s * pieces + p];
     const int64_t scored = c.rows * m.sizes.queries();
     for (int64_t i = 0; i < scored; i++) weight += c.weights[s * scored + i];
-    result.losses[s] = float(loss);
+    result.losses[s] = float(whole.loss);
+    if (!back) result.right[s] = float(whole.right);
     result.weights[s] = float(weight);
   }
+  if (!back) return;
   team.share(c.seeds * items, 1, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i++)
       bringBack(rows[i % items], gradients + i / items * pieces * size, size, pieces, result.gradients + i / items * m.parameters);

@@ -29,7 +29,8 @@ std::string faultOf(const TrainedModel& model, const GradientCall& call);
 struct GradientResult {
   float* losses;     // [seeds]: sum of weight · loss
   float* weights;    // [seeds]: sum of weights
-  float* gradients;  // [seeds, parameters]: of the losses
+  float* gradients;  // [seeds, parameters]: of the losses; null: none are wanted, and nothing goes back
+  float* right = nullptr;  // [seeds], where nothing goes back: sum of the weights where the class has the largest output; 0 of values
 };
 
 /** Floats at the start of a cache line. */

@@ -27,6 +27,37 @@ void across(const float* x, int64_t row, int64_t n, int64_t width, float* out, i
   for (int64_t c = 0; c < width; c++) std::fill(out + c * outRow + n, out + (c + 1) * outRow, 0.f);
 }
 
+/** Scores become shares: of the first `keys`, zeros behind them. @param width of the row, a multiple of LANES */
+void softmax(float* s, int64_t keys, int64_t width) {
+  const float last = float(keys - 1);
+  V most = splat(-FLT_MAX);
+  for (int64_t k = 0; k < width; k += LANES) {
+    const V x = lanesFrom(k) <= last ? load(s + k) : splat(-FLT_MAX);
+    store(s + k, x);
+    most = x > most ? x : most;
+  }
+  const float top = largest(most);
+  V total{};
+  for (int64_t k = 0; k < width; k += LANES) {
+    const V e = exponential(load(s + k) - top);
+    store(s + k, e);
+    total += e;
+  }
+  const float share = 1.f / sum(total);
+  for (int64_t k = 0; k < width; k += LANES) store(s + k, load(s + k) * share);
+}
+
+float dot(const float* a, const float* b, int64_t width) {
+  V total{};
+  for (int64_t k = 0; k < width; k += LANES) total += load(a + k) * load(b + k);
+  return sum(total);
+}
+
+/** to += factor · x. */
+void addTimes(float* to, float factor, const float* x, int64_t width) {
+  for (int64_t k = 0; k < width; k += LANES) store(to + k, load(to + k) + factor * load(x + k));
+}
+
 /** The error function, within 1.5e-7 (Abramowitz and Stegun, 7.1.26). @param square -x² */
 V errorFunction(V x, V square) {
   const V size = (V)((I)x & 0x7fffffff);
@@ -181,25 +212,7 @@ void attendHead(const HeadCall& c, float* z) {
     const int64_t n = std::min(QUERIES, c.queries - first), keys = before + first + n;
     float* scores = c.pattern + first * row;
     multiply({c.q + first * c.qRow, c.qRow, 1, c.across, row, scores, row, n, c.head, filled(keys), false});
-    for (int64_t j = 0; j < n; j++) {
-      float* s = scores + j * row;
-      const float at = float(before + first + j);
-      V most = splat(-FLT_MAX);
-      for (int64_t k = 0; k < filled(keys); k += LANES) {
-        const V x = lanesFrom(k) <= at ? load(s + k) : splat(-FLT_MAX);
-        store(s + k, x);
-        most = x > most ? x : most;
-      }
-      const float top = largest(most);
-      V total{};
-      for (int64_t k = 0; k < filled(keys); k += LANES) {
-        const V e = exponential(load(s + k) - top);
-        store(s + k, e);
-        total += e;
-      }
-      const float share = 1.f / sum(total);
-      for (int64_t k = 0; k < filled(keys); k += LANES) store(s + k, load(s + k) * share);
-    }
+    for (int64_t j = 0; j < n; j++) softmax(scores + j * row, before + first + j + 1, filled(keys));
     multiply({scores, row, 1, c.v, c.kvRow, z + first * c.qRow, c.qRow, n, keys, c.head, false});
   }
 }
@@ -226,6 +239,28 @@ void attendHeadBack(const HeadCall& c, const HeadBack& b) {
     const int64_t at = first * row + key;
     multiply({b.dScores + at, 1, row, c.q + first * c.qRow, c.qRow, b.dk + key * c.kvRow, c.kvRow, n, count, c.head, false});
     multiply({c.pattern + at, 1, row, b.dz + first * c.qRow, c.qRow, b.dv + key * c.kvRow, c.kvRow, n, count, c.head, false});
+  }
+}
+
+void attendStream(const StreamCall& c, float* mean) {
+  for (int64_t k = 0; k < c.keys; k++) c.pattern[k] = dot(c.query, c.x + k * c.width, c.width);
+  softmax(c.pattern, c.keys, filled(c.keys));
+  std::fill(mean, mean + c.width, 0.f);
+  for (int64_t k = 0; k < c.keys; k++) addTimes(mean, c.pattern[k], c.x + k * c.width, c.width);
+}
+
+void attendStreamBack(const StreamCall& c, const StreamBack& b) {
+  float together = 0;
+  for (int64_t k = 0; k < c.keys; k++) {
+    b.dScores[k] = dot(b.dMean, c.x + k * c.width, c.width);
+    together += c.pattern[k] * b.dScores[k];
+  }
+  std::fill(b.dQuery, b.dQuery + c.width, 0.f);
+  for (int64_t k = 0; k < c.keys; k++) {
+    const float d = c.pattern[k] * (b.dScores[k] - together);
+    addTimes(b.dQuery, d, c.x + k * c.width, c.width);
+    addTimes(b.dx + k * c.width, d, c.query, c.width);
+    addTimes(b.dx + k * c.width, c.pattern[k], b.dMean, c.width);
   }
 }
 

@@ -71,6 +71,27 @@ struct HeadBack {
 };
 void attendHeadBack(const HeadCall& call, const HeadBack& back);
 
+/**
+ * Attention of one head of a sequence's last token, straight to the stream: a score q · (K x) is (Kᵀ q) · x, and what the head writes is
+ * V of the pattern's mean of the stream. So no token has a key or a value, which are most of such a layer's work.
+ */
+struct StreamCall {
+  int64_t keys, width;  // width: filled up
+  const float* query;   // Kᵀ q, times the scores' scale [width]
+  const float* x;       // what keys and values are made of [keys, width]
+  float* pattern;       // [filled(keys)]
+};
+/** @param mean of x by the pattern [width] */
+void attendStream(const StreamCall& call, float* mean);
+/** Gives dQuery, adds to dx. @param dScores room for [keys] */
+struct StreamBack {
+  const float* dMean;
+  float* dScores;
+  float* dQuery;
+  float* dx;
+};
+void attendStreamBack(const StreamCall& call, const StreamBack& back);
+
 /** Cross-entropy of a token, and its logits' gradient in their place. @param logits [filled(outputs)] @return weight · loss */
 double crossEntropy(float* logits, int64_t outputs, int32_t target, float weight);
 /** Mean squared error of a token, and its outputs' gradient in their place. */

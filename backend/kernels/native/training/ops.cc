@@ -10,7 +10,11 @@ using namespace training;
 
 constexpr int64_t MOST = 1 << 20, MOST_LAYERS = 1024;
 
-/** Parameters [seeds, parameters], sequences, targets, weights, rotation, places, readout -> losses, sums of weights, gradients. */
+/**
+ * Parameters [seeds, parameters], sequences, targets, weights, rotation, places, readout -> losses, sums of weights, and the gradients
+ * or, where nothing goes BACK, the weights of what is right.
+ */
+template <bool BACK>
 struct Gradient {
   TrainedSizes sizes;
   bool fits;
@@ -62,7 +66,9 @@ struct Gradient {
                             cosines.as<float>(), sines.as<float>()};
     wrong = faultOf(model, call);
     if (!c.check(wrong.empty(), wrong)) return;
-    const GradientResult result{c.output<float>(0, TF_FLOAT, {seeds}), c.output<float>(1, TF_FLOAT, {seeds}), c.output<float>(2, TF_FLOAT, parameters.dims)};
+    const GradientResult result{c.output<float>(0, TF_FLOAT, {seeds}), c.output<float>(1, TF_FLOAT, {seeds}),
+                                BACK ? c.output<float>(2, TF_FLOAT, parameters.dims) : nullptr,
+                                BACK ? nullptr : c.output<float>(2, TF_FLOAT, {seeds})};
     if (!c.ok()) return;
     Team& team = Team::get();
     const auto lease = team.lease();  // guards `scratch` too
@@ -80,17 +86,22 @@ void gradientShape(TF_ShapeInferenceContext* context, TF_Status* status) {
   TF_DeleteShapeHandle(parameters);
 }
 
+/** An op on a model and a batch. @param last its third output */
+OpDefinition definition(const char* name, const char* last, void (*shapes)(TF_ShapeInferenceContext*, TF_Status*)) {
+  return {name,
+          {"parameters: float", "read: R", "targets: T", "weights: float", "cosines: float", "sines: float", "readout: int32", "places: int32"},
+          {"losses: float", "sums: float", last},
+          {"layers: int", "heads: int", "width: int", "head: int", "mlp: int", "activation: int", "norm: int", "epsilon: float",
+           "scale: float", "rotary: bool", "positions: int", "inputs: int", "outputs: int", "last: bool",
+           "R: {int32, float}", "T: {int32, float}"},
+          shapes};
+}
+
 }  // namespace
 
 void registerTraining(TF_Status* status) {
-  registerOp<Gradient>({"HsGradient",
-                        {"parameters: float", "read: R", "targets: T", "weights: float", "cosines: float", "sines: float", "readout: int32", "places: int32"},
-                        {"losses: float", "sums: float", "gradients: float"},
-                        {"layers: int", "heads: int", "width: int", "head: int", "mlp: int", "activation: int", "norm: int", "epsilon: float",
-                         "scale: float", "rotary: bool", "positions: int", "inputs: int", "outputs: int", "last: bool",
-                         "R: {int32, float}", "T: {int32, float}"},
-                        gradientShape},
-                       status);
+  registerOp<Gradient<true>>(definition("HsGradient", "gradients: float", gradientShape), status);
+  registerOp<Gradient<false>>(definition("HsEvaluation", "right: float", someShape<2>), status);
 }
 
 }  // namespace hs

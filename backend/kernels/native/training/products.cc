@@ -7,7 +7,7 @@ namespace {
 #if HS_512
 constexpr int ROWS = 8, VECTORS = 2;
 #else
-constexpr int ROWS = 4, VECTORS = 2;
+constexpr int ROWS = 6, VECTORS = 2;
 #endif
 
 template <int R, int N>
