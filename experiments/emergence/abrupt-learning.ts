@@ -9,11 +9,12 @@ import {
   seedList,
   type TrainedRun,
 } from "../base.ts";
-import { type Curve, comesFirst, finalValue, mean, medianOf, type Rise, rise, spread } from "../curves.ts";
+import { type Curve, comesFirst, finalValue, mean, median, medianOf, type Rise, rise, spread } from "../curves.ts";
 import { trainingStage } from "../progress.ts";
 import { QUORUM_WORDS, TOO_CLOSE, TRADE_OFF_WORDS, tradeOff, vote } from "../verdicts.ts";
 import {
   accuracyFigure,
+  logitsFigure,
   progressFigure,
   type SettingOutcome,
   type Sweeps,
@@ -21,6 +22,7 @@ import {
   type Transition,
 } from "./figures/abrupt-learning.ts";
 import { measuringStage, type ProgressMeasures, progressMeasures } from "./label-attention.ts";
+import { fitLogits, nestedLogits, oneLogit } from "./nested-logits.ts";
 
 const list = (item: z.ZodNumber, defaults: number[]) => z.array(item).min(2).default(defaults);
 
@@ -51,6 +53,8 @@ type Params = z.output<typeof parameters>;
 
 /** Largest width of a rise, see `Rise.width`, that counts as abrupt. */
 const ABRUPT = 0.5;
+/** Least share of the loss's variance that nested logits explain, and most of one logit's squared error that they leave. */
+const [EXPLAINED, LEFT] = [0.9, 0.5] as const;
 /** Least lead of the two abilities together at α = 1 over α = 0. */
 const LEAD = 0.1;
 
@@ -82,6 +86,14 @@ const claims: readonly ClaimStatement[] = [
       "Attention of the query to the right labels, in the second layer, rises before in-context accuracy does.",
     source: `${REDDY}, progress measures`,
     check: "As for the attention of the first layer.",
+  },
+  {
+    id: "nested-logits",
+    statement: "Three nested logits that follow their gradient have the plateau and the drop of the loss.",
+    source: `${REDDY}, phenomenological model`,
+    check:
+      "Laid over the in-context loss at the measured steps by two numbers, where the logits begin and how fast they learn, they explain at least " +
+      `${EXPLAINED} of its variance and leave at most ${LEFT} of the squared error that one logit leaves, ${QUORUM_WORDS}. A seed without the ability cannot say.`,
   },
   {
     id: "trade-off-k",
@@ -130,6 +142,7 @@ export function judge(seeds: readonly Transition[], sweeps: Sweeps, guess: numbe
     judgeAbruptness(events, guess),
     judgeOrder("item-label-first", "label to item before", events, (seed) => seed.itemLabel),
     judgeOrder("query-label-first", "query to right labels", events, (seed) => seed.queryLabel),
+    judgeLogits(events),
     judgeSweep("trade-off-k", "K", sweeps.K),
     judgeSweep("trade-off-b", "B", sweeps.B),
     judgeZipf(sweeps.alpha),
@@ -171,6 +184,20 @@ function judgeOrder(
       "the attention rises first",
       seeds.every(({ able }) => able) ? TOO_CLOSE : `${UNABLE}, or ${TOO_CLOSE}`,
     ),
+  };
+}
+
+function judgeLogits(seeds: readonly Events[]): ClaimResult {
+  const alike = ({ able, nested, single }: Events) =>
+    able ? nested.explained >= EXPLAINED && nested.error <= LEFT * single.error : undefined;
+  return {
+    id: "nested-logits",
+    measured: {
+      "variance explained by three nested logits, by seed": seeds.map((s) => s.nested.explained.toFixed(2)).join(", "),
+      "the same by one logit": seeds.map((s) => s.single.explained.toFixed(2)).join(", "),
+      "squared error over one logit's, median": median(seeds.map((s) => s.nested.error / s.single.error)),
+    },
+    ...vote(seeds.map(alike), "three nested logits have the loss's course", UNABLE),
   };
 }
 
@@ -312,13 +339,18 @@ export const abruptLearning: Experiment<typeof parameters> = {
     const main = await context.train(plan(params, {}, params.points), params.seeds);
     const measures: ProgressMeasures[] = [];
     for (const run of main) measures.push(await progressMeasures(run, context));
-    const seeds = main.map((run, i) => ({ accuracy: run.curves.get("in-context.accuracy")!, ...measures[i]! }));
+    const seeds = main.map((run, i): Transition => {
+      const loss = run.curves.get("in-context.loss")!;
+      const fits = { nested: fitLogits(nestedLogits(params), 3, loss), single: fitLogits(oneLogit(params), 1, loss) };
+      return { accuracy: run.curves.get("in-context.accuracy")!, loss, ...fits, ...measures[i]! };
+    });
     const sweeps = await runSweeps(params, main, context);
     const guess = params.B / params.N;
     const results = judge(seeds, sweeps, guess);
     const figures = [
       accuracyFigure(main, params),
       progressFigure(measures, seeds, guess),
+      logitsFigure(seeds, params),
       sweepFigure("K", "Classes K: in context against in weights", sweeps.K, params.sweep_seeds.length),
       sweepFigure("B", "Burstiness B: in context against in weights", sweeps.B, params.sweep_seeds.length),
       sweepFigure("alpha", "Class frequencies: in context against in weights", sweeps.alpha, params.sweep_seeds.length),

@@ -3,11 +3,16 @@ import { counted } from "../../../backend/common/text.ts";
 import type { TrainedRun } from "../../base.ts";
 import { type Curve, levelLine, meanCaption, meanLine, median, rise } from "../../curves.ts";
 import type { ProgressMeasures } from "../label-attention.ts";
+import type { LabelSizes, LogitFit } from "../nested-logits.ts";
 
 /** The curves by which a seed of the main setting is judged. */
 export interface Transition {
   /** In-context accuracy. */
   readonly accuracy: Curve;
+  /** In-context loss, and the two models laid over it. */
+  readonly loss: Curve;
+  readonly nested: LogitFit;
+  readonly single: LogitFit;
   /** Attention of labels to the items before them, best head of the first layer. */
   readonly itemLabel: Curve;
   /** Attention of the query to the right labels, best head of the second layer. */
@@ -79,6 +84,27 @@ export function progressFigure(
       level("even attention, layer 1", chance.queryLabel),
     ],
     marks: halves.length > 0 ? [{ x: median(halves), label: "half of the accuracy's rise" }] : [],
+  }; // biome-ignore format: a line of the figure a line
+}
+
+/** The in-context loss beside the two models that are laid over each seed's. */
+export function logitsFigure(seeds: readonly Transition[], { L, N, B }: LabelSizes): LineFigure {
+  const { steps } = seeds[0]!.loss;
+  return {
+    kind: "lines",
+    name: "nested-logits",
+    title: "Three nested logits against one, by gradient descent",
+    caption: `Loss on sequences of new classes; each seed's fits have two numbers, the logits' beginning and their rate. ${meanCaption(seeds.length)}`,
+    x: { title: "training step", log: true },
+    y: { title: "loss, nats" },
+    lines: [
+      meanLine("measured", seeds.map(({ loss }) => loss)),
+      meanLine("three nested logits", seeds.map(({ nested }) => nested.curve)),
+      meanLine("one logit", seeds.map(({ single }) => single.curve)),
+      levelLine("guessing among all labels", steps, Math.log(L)),
+      levelLine("guessing among the context's labels", steps, Math.log(N / B)),
+      levelLine("the right label for sure", steps, 0),
+    ],
   }; // biome-ignore format: a line of the figure a line
 }
 
