@@ -104,6 +104,12 @@ void gradients() {
   };
   const Result one = run(1), several = run(threads);  // as many as before
   if (memcmp(one.gradients.get(), several.gradients.get(), 4 * seeds * parameters) != 0) fail("a bit of several threads", 1, 0);
+  const auto nothing = [] { return NAN; };
+  const auto losses = fill<float>(seeds, nothing), sums = fill<float>(seeds, nothing), right = fill<float>(seeds, nothing);
+  gradient(Team::get(), m, c, scratch, {losses.get(), sums.get(), nullptr, right.get()});
+  if (memcmp(losses.get(), one.losses.get(), 4 * seeds) != 0) fail("a bit of an evaluation's loss", losses[0], one.losses[0]);
+  for (int64_t i = 0; i < seeds; i++)
+    if (!(right[i] >= 0 && right[i] <= 1.000001f * sums[i] && (s.classes || right[i] == 0))) fail("the weights of what is right", right[i], sums[i]);
   // Down the gradient of the first seed, far enough for float32 to tell.
   double square = 0;
   for (int64_t i = 0; i < parameters; i++) square += double(one.gradients[i]) * one.gradients[i];

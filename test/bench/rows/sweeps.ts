@@ -28,8 +28,8 @@ function sweepTime(rates: readonly number[]): number {
   try {
     const began = performance.now();
     const env = { ...process.env, HEADSCOPE_HOME: home };
-    const { status } = spawnSync(process.execPath, [main, ...own], { env, stdio: ["ignore", "ignore", "inherit"] });
-    if (status !== 0) throw new Error(`the sweep ended with ${status}`);
+    const { status, stderr } = spawnSync(process.execPath, [main, ...own], { env, encoding: "utf8" });
+    if (status !== 0) throw new Error(`the sweep ended with ${status}: ${stderr}`);
     return (performance.now() - began) / 1000;
   } finally {
     rmSync(home, { recursive: true, force: true });
