@@ -1,8 +1,8 @@
 import { experimentParameters, experiments } from "../../../experiments/index.ts";
 import type { Preset } from "../../common/words.ts";
 import type { Store } from "../../store/store.ts";
-import type { WorkerOptions } from "../client.ts";
 import { Queue } from "../queue.ts";
+import type { WorkerOptions } from "../worker-process.ts";
 import { experiment } from "./experiment.ts";
 
 /** An experiment to be run. */

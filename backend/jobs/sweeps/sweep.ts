@@ -5,11 +5,11 @@ import { errorAt, HeadscopeError } from "../../common/errors.ts";
 import type { SweepAxis } from "../../common/figures/phase-diagram.ts";
 import type { JobProgress, RunRecord, Store } from "../../store/store.ts";
 import { makeSpec, type TrainSpec } from "../../training/spec.ts";
-import type { WorkerOptions } from "../client.ts";
 import { train } from "../kinds/train.ts";
 import { Queue } from "../queue.ts";
 import { runsFor } from "../reuse.ts";
 import { enlist, trainRuns } from "../train-runs.ts";
+import type { WorkerOptions } from "../worker-process.ts";
 import { resultOf, type SweepResult } from "./results.ts";
 import { fieldOf, type Sweep, sweepPoints, varied } from "./sweep-file.ts";
 
