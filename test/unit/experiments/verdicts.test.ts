@@ -181,15 +181,15 @@ describe("abrupt-learning decides", () => {
     inWeights,
   });
   const up = [point(0, 0.1, 0.9), point(1, 0.9, 0.1)];
-  const fit = (explained: number): Transition["nested"] => {
+  const laid = (explained: number): Transition["nested"] => {
     const loss = jump(500, 1.4, 0);
     return { start: 0, rate: 1, explained, error: 1 - explained, curve: loss };
   };
   const textbook: Transition = {
     accuracy: jump(500, 0.25, 1),
     loss: jump(500, 1.4, 0),
-    nested: fit(0.95),
-    single: fit(0.8),
+    nested: laid(0.95),
+    single: laid(0.8),
     itemLabel: jump(300, 0.26, 0.9),
     queryLabel: jump(400, 0.11, 0.9),
   };
@@ -216,8 +216,8 @@ describe("abrupt-learning decides", () => {
     ["attention to labels that follows the accuracy", { queryLabel: jump(700, 0.1, 0.9) }, "query-label-first", "not reproduced"],
     ["attention that comes with the accuracy", { queryLabel: jump(500, 0.1, 0.9) }, "query-label-first", "inconclusive at this scale"],
     ["no rise", { accuracy: jump(500, 0.25, 0.4) }, "item-label-first", "inconclusive at this scale"],
-    ["nested logits that explain too little", { nested: fit(0.85), single: fit(0.1) }, "nested-logits", "not reproduced"],
-    ["one logit that does nearly as well", { nested: fit(0.98), single: fit(0.97) }, "nested-logits", "not reproduced"],
+    ["nested logits that explain too little", { nested: laid(0.85), single: laid(0.1) }, "nested-logits", "not reproduced"],
+    ["one logit that does nearly as well", { nested: laid(0.98), single: laid(0.97) }, "nested-logits", "not reproduced"],
     ["no rise", { accuracy: jump(500, 0.25, 0.4) }, "nested-logits", "inconclusive at this scale"],
   ])("%s: %s", (_, change, id, verdict) => {
     expect(judged(change)[id]).toBe(verdict);
