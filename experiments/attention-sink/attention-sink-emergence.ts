@@ -20,10 +20,8 @@ export const attentionSinkEmergence: Experiment<typeof sinkParameters> = {
   presets: {
     quick: {},
     full: {
-      seeds: [0, 1, 2, 3, 4, 5],
       steps: 4000,
       points: 40,
-      batch: 64,
       learning_rate: 3e-3,
       few_sequences: 128,
       context: 64,
@@ -31,7 +29,6 @@ export const attentionSinkEmergence: Experiment<typeof sinkParameters> = {
       n_layers: 4,
       n_heads: 8,
       d_head: 8,
-      d_model: 128,
       evaluation_rows: 100,
     },
   },

@@ -141,7 +141,7 @@ export const learningAlgorithm: Experiment<typeof parameters> = {
   parameters,
   presets: {
     quick: {},
-    full: { steps: 5000, dimension: 8, examples: 17, depths: [1, 2, 4, 8], d_model: 64, widths: [16, 32, 64], sigmas: [0.5, 1], n_heads: 4, learning_rate: 2e-3, rows: 512 },
+    full: { steps: 3000, dimension: 8, examples: 17, depths: [1, 2, 4, 8], d_model: 64, widths: [16, 32, 64], sigmas: [0.5, 1], n_heads: 4, learning_rate: 2e-3, rows: 512 },
   },
   claims,
   stages(params) {
