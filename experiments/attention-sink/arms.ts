@@ -4,7 +4,7 @@ import { seedList, type TrainingPlan } from "../base.ts";
 /** Parameters of attention-sink-emergence. */
 export const sinkParameters = z.object({
   seeds: seedList.default([0, 1, 2, 3]).describe("seeds of each setting, trained together"),
-  steps: z.int().min(20).default(200).describe("optimiser steps of each setting"),
+  steps: z.int().min(20).default(600).describe("optimiser steps of each setting"),
   points: z.int().min(5).default(16).describe("log-spaced steps at which loss and sinks are measured"),
   batch: z.int().min(1).default(32).describe("sequences of a step"),
   learning_rate: z.number().positive().default(0.01).describe("AdamW's learning rate, of all settings but one"),
