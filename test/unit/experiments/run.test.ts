@@ -100,7 +100,7 @@ describe("a very small abrupt-learning", () => {
     // Two seeds of four, and one of two in the sweeps.
     expect(new Set(report.claims.map(({ verdict }) => verdict))).toEqual(new Set(["too few seeds to tell"]));
     expect(report.claims.map(({ why }) => /\((\d of \d)\)/.exec(why)![1])).toEqual([
-      ...["2 of 4", "2 of 4", "2 of 4"],
+      ...["2 of 4", "2 of 4", "2 of 4", "2 of 4"],
       ...["1 of 2", "1 of 2", "1 of 2"],
     ]);
     // One whole: it never goes back, its total stays, and the last stage ends it.
