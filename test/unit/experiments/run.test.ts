@@ -129,7 +129,7 @@ describe("a very small abrupt-learning", () => {
     expect((await findReport(experiment, {}, folder)).report).toEqual(again.report);
     expect((await findReport(experiment, { id: id! }, folder)).report).toEqual(report);
     expect(settingText(kept[0]!)).toContain("changed: seeds 0,1, sweep_seeds 0, steps 100, points 20, K 16");
-    expect(kept[0]!.verdicts).toEqual({ "too few seeds to tell": 6 });
+    expect(kept[0]!.verdicts).toEqual({ "too few seeds to tell": 7 });
   });
 
   test("is refused before it trains where its report cannot be written", async () => {
