@@ -7,6 +7,8 @@ import { experimentParameters, experiments, runExperiment } from "../../../exper
 import { buildCli } from "../../helpers/cli.ts";
 
 const SMALL = { seeds: [0, 1], steps: 100, n_layers: 1, d_model: 8, batch: 8, rows: 32 };
+/** The same of attention-sink-emergence, of either corpus. */
+const SINKS = { seeds: [0, 1], steps: 20, points: 5, batch: 4, context: 16, n_layers: 1, n_heads: 1, d_model: 8, evaluation_rows: 16 }; // biome-ignore format: one line
 /** Each experiment's own sizes, and how many figures it has. */
 const RUNS = [
   ["bayesian-prism", { ...SMALL, n_heads: 1, examples: 6, contexts: 8 }, 7],
@@ -29,6 +31,8 @@ const RUNS = [
     { seeds: [0, 1], steps: 100, dimension: 2, examples: 4, depths: [1, 2], d_model: 8, widths: [4, 8], batch: 8, rows: 32 },
     6,
   ],
+  ["attention-sink-emergence", { ...SINKS, vocabulary: 16 }, 3],
+  ["attention-sink-emergence", { ...SINKS, corpus: "characters" }, 3],
 ] as const; // biome-ignore format: sizes a line
 
 describe("a very small run of", () => {
@@ -49,7 +53,7 @@ describe("a very small run of", () => {
     await rm(folder, { recursive: true });
   });
 
-  test.each(RUNS)("%s trains, measures and judges; again, it measures nothing", async (name, changes, figures) => {
+  test.each(RUNS)("%s trains, measures and judges; again, it measures nothing (%#)", async (name, changes, figures) => {
     const params = experimentParameters(experiments, name, "quick", { ...changes });
     const run = () => runExperiment(experiments.get(name), { store, preset: "quick", params, command: "" });
     const { report } = await run();
