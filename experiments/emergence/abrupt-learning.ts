@@ -314,7 +314,7 @@ export const abruptLearning: Experiment<typeof parameters> = {
   presets: {
     quick: {},
     full: {
-      steps: 100_000,
+      steps: 15_000,
       points: 160,
       K: 512,
       B: 2,
@@ -327,8 +327,7 @@ export const abruptLearning: Experiment<typeof parameters> = {
       D: 63,
       d_model: 128,
       readout: 128,
-      learning_rate: 0.01,
-      clip: 0,
+      learning_rate: 0.1,
       evaluation_rows: 1024,
     },
   },
