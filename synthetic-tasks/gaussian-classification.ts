@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { drawIndex } from "../backend/common/numerics/running-sums.ts";
 import { Random } from "../backend/common/random.ts";
 import { wrapped } from "../backend/common/text.ts";
 import { type Batch, type Evaluation, rowOf } from "../backend/training/task.ts";
@@ -71,17 +72,9 @@ function classesOf(random: Random, n: number, D: number, alpha: number): Classes
 
 const freshClasses = ({ L, N, B }: Params): number => L * Math.ceil(Math.max(FRESH, N / Math.max(B, 1)) / L);
 
-/** A class by its frequency: the first whose running sum exceeds a uniform number. */
+/** A class by its frequency. */
 function draw(random: Random, { cumulative }: Classes): number {
-  const u = random.uniform();
-  let low = 0;
-  let high = cumulative.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (cumulative[middle]! > u) high = middle;
-    else low = middle + 1;
-  }
-  return low;
+  return drawIndex(cumulative, random);
 }
 
 /** A class by its frequency among those not yet taken. */

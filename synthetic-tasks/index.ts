@@ -3,6 +3,7 @@ import type { SyntheticTask } from "../backend/training/task.ts";
 import { associativeRecall } from "./associative-recall.ts";
 import { bandits } from "./bandits/bandits.ts";
 import { zipfBigram } from "./bigrams/zipf-bigram.ts";
+import { characterText } from "./characters/character-text.ts";
 import { copy } from "./copy.ts";
 import { hiddenFactor } from "./factors/hidden-factor.ts";
 import { discreteWeights } from "./families/discrete-weights.ts";
@@ -36,6 +37,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   hiddenFactor,
   slidingWindow,
   zipfBigram,
+  characterText,
   gaussianWeights,
   fourierSeries,
   monomials,

@@ -67,6 +67,29 @@ export function rowOf({ rows, tokens, inputs, classes, values, weights, layout }
   };
 }
 
+/** Rows of a batch by their numbers, copied into a batch of their own; a number may stand there several times. */
+export function pickRows(batch: Batch, numbers: readonly number[]): Batch {
+  const { tokens, inputs, classes, values, weights, layout } = batch;
+  const picked = <T extends Int32Array | Float32Array>(all: T): T => {
+    const width = all.length / batch.rows;
+    const own = all.slice(0, 0).constructor as new (length: number) => T;
+    const out = new own(numbers.length * width);
+    numbers.forEach((row, r) => {
+      out.set(all.subarray(row * width, (row + 1) * width), r * width);
+    });
+    return out;
+  };
+  return {
+    rows: numbers.length,
+    ...(tokens && { tokens: picked(tokens) }),
+    ...(inputs && { inputs: picked(inputs) }),
+    ...(classes && { classes: picked(classes) }),
+    ...(values && { values: picked(values) }),
+    weights: picked(weights),
+    ...(layout && { layout: picked(layout) }),
+  };
+}
+
 /** Token ids of a batch of tokens [rows][positions], as the forward takes them. */
 export function sequencesOf(batch: Batch): number[][] {
   return Array.from({ length: batch.rows }, (_, row) => [...rowOf(batch, row).tokens!]);

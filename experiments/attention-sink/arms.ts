@@ -1,8 +1,10 @@
 import { z } from "zod";
 import { seedList, type TrainingPlan } from "../base.ts";
+import { CORPORA, CORPUS_NAMES } from "./corpora.ts";
 
 /** Parameters of attention-sink-emergence. */
 export const sinkParameters = z.object({
+  corpus: z.enum(CORPUS_NAMES).default("bigrams").describe("language that is learned"),
   seeds: seedList.default([0, 1, 2, 3]).describe("seeds of each setting, trained together"),
   steps: z.int().min(20).default(600).describe("optimiser steps of each setting"),
   points: z.int().min(5).default(16).describe("log-spaced steps at which loss and sinks are measured"),
@@ -13,9 +15,9 @@ export const sinkParameters = z.object({
   strong_decay: z.number().min(0).default(0.5).describe("weight decay in the setting of more of it"),
   few_sequences: z.int().min(1).default(32).describe("unique sequences in the setting of too little data"),
   context: z.int().min(16).default(24).describe("tokens of a sequence"),
-  vocabulary: z.int().min(16).default(64).describe("token ids"),
-  triggers: z.int().min(1).default(6).describe("words behind which the word before them stands again"),
-  contrast: z.number().min(0).default(3).describe("how far pairs of words differ from chance"),
+  vocabulary: z.int().min(16).default(64).describe("token ids of bigrams"),
+  triggers: z.int().min(1).default(6).describe("words of bigrams behind which the word before them stands again"),
+  contrast: z.number().min(0).default(3).describe("how far pairs of words of bigrams differ from chance"),
   n_layers: z.int().min(1).default(2).describe("layers"),
   n_heads: z.int().min(1).default(4).describe("attention heads of a layer"),
   d_head: z.int().min(1).default(4).describe("width of a head"),
@@ -60,7 +62,8 @@ export function placeOf(arm: Arm, { context }: Pick<SinkParams, "context">): num
 
 /** The training of a setting. */
 export function armPlan(arm: Arm, params: SinkParams): TrainingPlan {
-  const { steps, points, batch, learning_rate, weight_decay, context, vocabulary, triggers, contrast } = params;
+  const { steps, points, batch, learning_rate, weight_decay, context } = params;
+  const corpus = CORPORA[params.corpus];
   const { n_layers, n_heads, d_head, d_model, evaluation_rows } = params;
   const changes: Partial<Record<Arm, Readonly<Record<string, unknown>>>> = {
     slow: { learning_rate: learning_rate * params.slow },
@@ -73,11 +76,11 @@ export function armPlan(arm: Arm, params: SinkParams): TrainingPlan {
     "key-bias": { attention: "key-bias" },
   };
   return {
-    task: "zipf-bigram",
+    task: corpus.task,
     label: ARM_TITLES[arm],
     params: {
       ...{ steps, points, checkpoints: points, batch, learning_rate, weight_decay, optimiser: "adamw" },
-      ...{ context, vocabulary, triggers, contrast, marker: 0 },
+      ...{ context, ...corpus.params(params), marker: 0 },
       ...{ n_layers, n_heads, d_head, d_model, positional_embedding_type: "standard", evaluation_rows },
       ...changes[arm],
     },

@@ -1,8 +1,7 @@
-import { meanEntropy } from "../../synthetic-tasks/bigrams/chain.ts";
-import { chainOf } from "../../synthetic-tasks/bigrams/zipf-bigram.ts";
 import type { Experiment } from "../base.ts";
 import { trainingStage } from "../progress.ts";
 import { ARMS, type Arm, armPlan, sinkParameters } from "./arms.ts";
+import { CORPORA } from "./corpora.ts";
 import { lossFigure, shareFigure, sinkFigure } from "./figures.ts";
 import { judge, sinkClaims } from "./judge.ts";
 import { type SinkCurves, sinkCurves, sinkStage } from "./measure.ts";
@@ -12,8 +11,8 @@ export const attentionSinkEmergence: Experiment<typeof sinkParameters> = {
   name: "attention-sink-emergence",
   title: "When attention sinks emerge",
   description:
-    "Small transformers learn a toy language of word pairs and copies whose least loss is exact. Their heads' attention to a fixed " +
-    "first token is followed over training, and compared over learning rates, amounts of data, weight decay, places of that token " +
+    "Small transformers learn a toy language, word pairs with copies or characters of plain sentences, whose best predictor is exact. " +
+    "Their heads' attention to a fixed first token is followed over training, and compared over learning rates, amounts of data, weight decay, places of that token " +
     "and attention kernels.",
   source: "Gu et al. 2025, When Attention Sink Emerges in Language Models",
   parameters: sinkParameters,
@@ -42,11 +41,7 @@ export const attentionSinkEmergence: Experiment<typeof sinkParameters> = {
     for (const arm of ARMS) {
       const runs = await context.train(armPlan(arm, params), params.seeds);
       curves[arm] = await sinkCurves(arm, runs, params, context);
-      if (arm === "unmarked")
-        least = meanEntropy(
-          runs.map(({ taskParams, seed }) => chainOf(taskParams, seed)),
-          params.context,
-        );
+      if (arm === "unmarked") least = CORPORA[params.corpus].leastLoss(runs, params);
     }
     return {
       claims: judge(curves, params.epsilon),

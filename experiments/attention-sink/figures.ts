@@ -1,6 +1,7 @@
 import type { LineFigure } from "../../backend/common/figures/figure.ts";
 import { levelLine, meanCaption, meanLine } from "../curves.ts";
 import { ARM_TITLES, ARMS, type Arm, type SinkParams } from "./arms.ts";
+import { CORPORA } from "./corpora.ts";
 import type { SinkCurves } from "./measure.ts";
 
 type Curves = Readonly<Record<Arm, readonly SinkCurves[]>>;
@@ -47,19 +48,20 @@ export function shareFigure(curves: Curves, params: SinkParams): LineFigure {
   }; // biome-ignore format: a line of the figure a line
 }
 
-/** Loss on new sequences over training. @param least mean of the chains' entropies, in nats */
+/** Loss on new sequences over training. @param least of the runs' languages, in nats */
 export function lossFigure(curves: Curves, params: SinkParams, least: number): LineFigure {
   const { steps } = curves.base[0]!.loss;
+  const corpus = CORPORA[params.corpus];
   return {
     kind: "lines",
     name: "loss",
     title: "Loss on new sequences",
-    caption: `${meanCaption(params.seeds.length)} The least loss is exact: the entropy of the chains.`,
+    caption: `${meanCaption(params.seeds.length)} ${corpus.least}`,
     x: { title: "training step", log: true },
     y: { title: "nats a token" },
     lines: [
       ...ARMS.map((arm) => meanLine(ARM_TITLES[arm], curves[arm].map(({ loss }) => loss))),
-      levelLine("chance: uniform", steps, Math.log(params.vocabulary - 1)),
+      levelLine("chance: uniform", steps, Math.log(corpus.symbols(params))),
       levelLine("ceiling: least loss", steps, least),
     ],
   }; // biome-ignore format: a line of the figure a line

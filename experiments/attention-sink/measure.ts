@@ -9,6 +9,7 @@ import { tasks } from "../../synthetic-tasks/index.ts";
 import type { ExperimentContext, ExperimentStage, TrainedRun } from "../base.ts";
 import { type Curve, mean } from "../curves.ts";
 import { ARM_TITLES, type Arm, placeOf, type SinkParams } from "./arms.ts";
+import { CORPORA } from "./corpora.ts";
 
 /** Stream of a seed that no batch of the training is drawn from. */
 const STREAM = 0xe0000000;
@@ -33,7 +34,7 @@ export function sinkStage(arm: Arm, { seeds, points }: SinkParams): ExperimentSt
   return { label: `sinks: ${ARM_TITLES[arm]}`, work: MEASURING * seeds.length * points };
 }
 
-/** Sinks of a setting's runs at each of their checkpoints, on new sequences of each run's own chain. */
+/** Sinks of a setting's runs at each of their checkpoints, on new sequences of each run's own language. */
 export async function sinkCurves(
   arm: Arm,
   runs: readonly TrainedRun[],
@@ -55,7 +56,7 @@ async function curvesOf(
   params: SinkParams,
   context: ExperimentContext,
 ): Promise<SinkCurves> {
-  const tokens = freshRows(run, params.evaluation_rows);
+  const tokens = freshRows(run, params);
   const loss = run.curves.get("fresh.loss")!;
   // A run that was stopped has one more, at the step where it stopped.
   const steps = run.checkpoints.filter((step) => loss.steps.includes(step));
@@ -84,9 +85,9 @@ async function curvesOf(
   };
 }
 
-/** New sequences of a run's chain. */
-function freshRows({ taskParams, seed }: TrainedRun, rows: number): number[][] {
-  const task = tasks.get("zipf-bigram");
+/** New sequences of a run's language. */
+function freshRows({ taskParams, seed }: TrainedRun, { corpus, evaluation_rows: rows }: SinkParams): number[][] {
+  const task = tasks.get(CORPORA[corpus].task);
   const world = task.world(taskParams, seed);
   return sequencesOf(task.evaluations["fresh"]!.sample(world, taskParams, new Random(seed, STREAM), rows));
 }

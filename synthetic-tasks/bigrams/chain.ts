@@ -1,3 +1,4 @@
+import { drawIndex, runningSums } from "../../backend/common/numerics/running-sums.ts";
 import { Random } from "../../backend/common/random.ts";
 import { mean } from "../../backend/common/rise.ts";
 
@@ -53,12 +54,12 @@ export class BigramChain {
 
   /** A place as a sequence that begins anywhere finds it. */
   start(random: Random): Place {
-    return this.#placeOf(drawn(this.#places, random));
+    return this.#placeOf(drawIndex(this.#places, random));
   }
 
   /** The place behind one. */
   next({ word, before }: Place, random: Random): Place {
-    return { word: this.isTrigger(word) ? before : drawn(this.#sums[word]!, random), before: word };
+    return { word: this.isTrigger(word) ? before : drawIndex(this.#sums[word]!, random), before: word };
   }
 
   isTrigger(word: number): boolean {
@@ -126,26 +127,6 @@ function entropy(probabilities: Float64Array): number {
 function normalised(weights: Float64Array): Float64Array {
   const sum = weights.reduce((a, b) => a + b, 0);
   return weights.map((w) => w / sum);
-}
-
-function runningSums(weights: Float64Array): Float64Array {
-  let sum = 0;
-  return weights.map((w) => {
-    sum += w;
-    return sum;
-  });
-}
-
-/** Draws an index with chances as the steps of running sums. */
-function drawn(sums: Float64Array, random: Random): number {
-  const target = random.uniform() * sums.at(-1)!;
-  let [low, high] = [0, sums.length - 1];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sums[middle]! > target) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 /** Mean of `entropyWithin` over chains: the least loss that runs of several seeds can reach. */

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { Random } from "../../backend/common/random.ts";
 import { wrapped } from "../../backend/common/text.ts";
-import { type Batch, type Evaluation, rowOf } from "../../backend/training/task.ts";
+import { type Batch, type Evaluation, pickRows, rowOf } from "../../backend/training/task.ts";
 import { impossible, task, tokenShape } from "../base.ts";
 import { BigramChain } from "./chain.ts";
 
@@ -160,24 +160,11 @@ export const zipfBigram = task({
   },
   sample({ chain, pool }, params, random, rows) {
     if (!pool) return batch(chain, params, { random, rows });
-    const { context, chosen } = params;
-    const drawn = Array.from({ length: rows }, () =>
+    const { chosen } = params;
+    const numbers = Array.from({ length: rows }, () =>
       chosen.length === 0 ? random.integer(0, pool.rows) : chosen[random.integer(0, chosen.length)]!,
     );
-    const size = rows * context;
-    const found = {
-      rows,
-      tokens: new Int32Array(size),
-      classes: new Int32Array(size),
-      weights: new Float32Array(size),
-    };
-    drawn.forEach((from, r) => {
-      const { tokens, classes, weights } = rowOf(pool, from);
-      found.tokens.set(tokens!, r * context);
-      found.classes.set(classes!, r * context);
-      found.weights.set(weights, r * context);
-    });
-    return found;
+    return pickRows(pool, numbers);
   },
   evaluations: { fresh, copies },
   reference: { title: "the chain's own probabilities", predict },

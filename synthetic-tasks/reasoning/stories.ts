@@ -4,7 +4,7 @@ import { draw, one } from "../pairs/base.ts";
 import { type ChoiceItem, withDemonstrations } from "./base.ts";
 
 /** Deeds with things: past and base form. */
-const DEEDS: readonly (readonly [string, string])[] = [
+export const DEEDS: readonly (readonly [string, string])[] = [
   ["bought", "buy"], ["sold", "sell"], ["found", "find"], ["lost", "lose"], ["broke", "break"], ["painted", "paint"],
   ["cleaned", "clean"], ["stole", "steal"],
 ]; // biome-ignore format: a table

@@ -12,11 +12,14 @@ export interface FactKind {
   readonly several: string;
   /** Answers that there could be, in number. */
   readonly possible: number;
+  /** All of these, where they are words of a list. */
+  readonly words?: readonly string[];
   /** Different answers. */
   answers(random: Random, count: number): string[];
 }
 
-const words = (list: readonly string[]): Pick<FactKind, "possible" | "answers"> => ({
+const words = (list: readonly string[]): Pick<FactKind, "possible" | "words" | "answers"> => ({
+  words: list,
   possible: list.length,
   answers: (random, count) => draw(random, list, count),
 });

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Random } from "../../../backend/common/random.ts";
 import { COLOURS, PLACES } from "../../../backend/common/texts/haystack.ts";
-import { draw, one } from "../../pairs/base.ts";
+import { draw, fill, one } from "../../pairs/base.ts";
 import { contextTask, questionsParameter } from "../base.ts";
 import { largest } from "../draw.ts";
 import { endless, haystackCase } from "../needles/haystack.ts";
@@ -12,11 +12,14 @@ const parameters = z.object({
   sentences: z.int().min(1).max(32).default(3).describe("sentences of a passage"),
 });
 
+/** Form of a sentence with six words that are drawn. */
+export const PASSAGE = "the {animal} from {city} hid a {fruit} and a {colour} {thing} behind the {place}.";
+
 /** A sentence that nobody could foretell: six words of it are drawn. */
 function sentence(random: Random): string {
   const [animal, fruit, thing] = [one(random, ANIMALS), one(random, FRUITS), one(random, THINGS)];
   const [colour, place, city] = [one(random, COLOURS), one(random, PLACES), one(random, CITIES)];
-  return `the ${animal} from ${city} hid a ${fruit} and a ${colour} ${thing} behind the ${place}.`;
+  return fill(PASSAGE, { animal, fruit, thing, colour, place, city });
 }
 
 /** The second occurrence of a passage. */

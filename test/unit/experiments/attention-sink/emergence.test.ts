@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { ARMS, type Arm } from "../../../../experiments/attention-sink/arms.ts";
+import { makeSpec } from "../../../../backend/training/spec.ts";
+import { ARMS, type Arm, armPlan, sinkParameters } from "../../../../experiments/attention-sink/arms.ts";
+import { CORPORA, CORPUS_NAMES } from "../../../../experiments/attention-sink/corpora.ts";
 import { halfOfFall, judge, sinkClaims } from "../../../../experiments/attention-sink/judge.ts";
 import type { SinkCurves } from "../../../../experiments/attention-sink/measure.ts";
+import { tasks } from "../../../../synthetic-tasks/index.ts";
 
 const STEPS = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 /** A curve that goes from one value to another between two of the steps. */
@@ -72,5 +75,39 @@ describe("claims about attention sinks", () => {
 
   it("date a loss by the half of its fall", () => {
     expect(halfOfFall(step(4, 1, 8))).toBeCloseTo(6, 10);
+  });
+});
+
+describe("the settings of attention-sink-emergence", () => {
+  const sizes = { context: 24, vocabulary: 64, triggers: 6, contrast: 3 };
+
+  it("learn bigrams unless told otherwise, with sizes that the other corpus has not", () => {
+    const { task, params } = armPlan("base", sinkParameters.parse({}));
+    expect({ task, params }).toMatchObject({ task: "zipf-bigram", params: { ...sizes, marker: 0 } });
+    const characters = armPlan("base", sinkParameters.parse({ corpus: "characters" }));
+    const { vocabulary, triggers, contrast, ...rest } = params as Record<string, unknown>;
+    expect(characters).toMatchObject({ task: "character-text", params: rest });
+    expect(Object.keys(characters.params)).toEqual(Object.keys(rest));
+  });
+
+  it.each(CORPUS_NAMES)("are taken by the task of %s, and differ by what they are called after", (corpus) => {
+    const params = sinkParameters.parse({ corpus });
+    const specs = ARMS.map((arm) => {
+      const plan = armPlan(arm, params);
+      const spec = makeSpec(tasks.get(plan.task), plan.params);
+      tasks.get(plan.task).check(spec.params);
+      return JSON.stringify(spec);
+    });
+    expect(new Set(specs).size).toBe(ARMS.length);
+  });
+
+  it.each(CORPUS_NAMES)("have a least loss of %s below that of guessing", (corpus) => {
+    const { task, leastLoss, symbols } = CORPORA[corpus];
+    const { params } = armPlan("unmarked", sinkParameters.parse({ corpus }));
+    const run = { taskParams: makeSpec(tasks.get(task), params).params, seed: 0 };
+    const least = leastLoss([run], sizes);
+    expect(least).toBeGreaterThan(0);
+    expect(least).toBeLessThan(Math.log(symbols(sizes)) / 2);
+    expect(leastLoss([run, { ...run, seed: 1 }], sizes)).not.toBe(least);
   });
 });
