@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { drawIndex, runningSums } from "../../backend/common/numerics/running-sums.ts";
 import { Random } from "../../backend/common/random.ts";
 import { type Batch, type Evaluation, rowOf } from "../../backend/training/task.ts";
 import { impossible, task } from "../base.ts";
@@ -35,7 +36,7 @@ export interface WordRoles {
   readonly roles: readonly number[];
   /** Words of training by role, and their cumulated frequencies. */
   readonly trained: Pools;
-  readonly cumulated: readonly [readonly number[], readonly number[]];
+  readonly cumulated: readonly [Float64Array, Float64Array];
 }
 
 /** Two ranks after one another hold a noun and an adjective; pairs of ambiguous words are spread evenly over the ranks. */
@@ -47,11 +48,9 @@ function world({ words, alpha, ambiguous }: Params, seed: number): WordRoles {
     return either ? [2, 2] : [noun, 1 - noun];
   }).flat();
   const trained = poolsOf(roles, 0, words, (role, slot) => role === slot || role === 2);
-  const cumulated = trained.map((pool) => {
-    let sum = 0;
-    return pool.map((word) => (sum += (word - FIRST_WORD + 1) ** -alpha));
-  }) as unknown as WordRoles["cumulated"];
-  return { roles, trained, cumulated };
+  const cumulatedOf = (pool: readonly number[]): Float64Array =>
+    runningSums(Float64Array.from(pool, (word) => (word - FIRST_WORD + 1) ** -alpha));
+  return { roles, trained, cumulated: [cumulatedOf(trained[0]), cumulatedOf(trained[1])] };
 }
 
 /** Words of ranks from `low` to below `high`, by the role that they are to fill. */
@@ -73,17 +72,7 @@ type Draw = (slot: 0 | 1, random: Random) => number;
 
 /** By the frequencies of training. */
 function trainedDraw({ trained, cumulated }: WordRoles): Draw {
-  return (slot, random) => {
-    const sums = cumulated[slot];
-    const target = random.uniform() * sums.at(-1)!;
-    let [low, high] = [0, sums.length - 1];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (sums[middle]! > target) high = middle;
-      else low = middle + 1;
-    }
-    return trained[slot][low]!;
-  };
+  return (slot, random) => trained[slot][drawIndex(cumulated[slot], random)]!;
 }
 
 /** Evenly from pools. */

@@ -57,15 +57,14 @@ export async function measureWork(
     }
     const { n_layers } = model.config;
     const read = Math.max(1, Math.round(share * length));
-    const alike = actsAtTokens(choice) && read < length ? [{ ...run, tokens: tokens.slice(0, read) }] : [];
+    const acts = actsAtTokens(choice);
+    const alike = acts && read < length ? [{ ...run, tokens: tokens.slice(0, read) }] : [];
     const rounds = await inTurn(model, [run, { ...run, policies }, ...alike]);
     const ofAll = (beside: (round: readonly Generation[]) => number): number =>
       Math.max(0, (config.n_layers / n_layers) * (median(rounds.map(beside)) / 1000));
     return {
       prompt: ofAll(([full, under]) => under!.prefillMs - full!.prefillMs),
-      token: !actsAtTokens(choice)
-        ? 0
-        : ofAll(([full, under, asMuch = full]) => under!.decodeMsPerToken - asMuch!.decodeMsPerToken),
+      token: acts ? ofAll(([full, under, asMuch = full]) => under!.decodeMsPerToken - asMuch!.decodeMsPerToken) : 0,
     };
   } finally {
     model.dispose();
