@@ -3,12 +3,8 @@ import { Random } from "../../backend/common/random.ts";
 import { wrapped } from "../../backend/common/text.ts";
 import { type Batch, type Evaluation, pickRows, rowOf } from "../../backend/training/task.ts";
 import { impossible, task, tokenShape } from "../base.ts";
+import { checkMarker, MARKER, marker, POOL_STREAM, SINK_DEFAULTS, sequences } from "../marked.ts";
 import { BigramChain } from "./chain.ts";
-
-/** The marker's id; words are 1 … vocabulary - 1. */
-const MARKER = 0;
-/** Stream of a seed from which the unique sequences are drawn. */
-const POOL_STREAM = 1;
 
 const parameters = z.object({
   context: z.int().min(4).max(4096).default(32).describe("tokens of a sequence"),
@@ -26,9 +22,9 @@ const parameters = z.object({
     .max(1022)
     .default(3)
     .describe("words, the most frequent ones, behind which the word before them stands again"),
-  sequences: z.int().min(0).max(65_536).default(0).describe("different training sequences; 0 for no limit"),
+  sequences,
   chosen: z.array(z.int().min(0)).default([]).describe("numbers, from 0, of those of the different sequences that training draws from; none for all"),
-  marker: z.int().min(-1).max(4095).default(-1).describe("place of a fixed token in every sequence, from 0; -1 for no such token"),
+  marker,
 }); // biome-ignore format: a table
 type Params = z.output<typeof parameters>;
 
@@ -145,13 +141,7 @@ export const zipfBigram = task({
         `triggers ${triggers} leave fewer than two ordinary words of vocabulary ${vocabulary}`,
         `give at most ${vocabulary - 3} triggers`,
       );
-    if (marker >= context)
-      throw impossible(
-        "zipf-bigram",
-        ["marker", "context"],
-        `marker ${marker} is not among the ${context} positions of a sequence`,
-        `give at most ${context - 1}`,
-      );
+    checkMarker("zipf-bigram", { marker, context });
   },
   world(params, seed): BigramWorld {
     const chain = chainOf(params, seed);
@@ -176,14 +166,5 @@ export const zipfBigram = task({
     });
     return `${wrapped(words)}\nbehind a word with * the word before it stands again; all others follow a table of pairs`;
   },
-  defaults: {
-    model: {
-      n_layers: 2,
-      attn_only: false,
-      normalization_type: "RMS",
-      positional_embedding_type: "rotary",
-      act_fn: "silu",
-    },
-    training: { steps: 1000, optimiser: "adamw", learning_rate: 3e-3, weight_decay: 0.1 },
-  },
+  defaults: SINK_DEFAULTS,
 });

@@ -4,15 +4,14 @@ import { counted } from "../../backend/common/text.ts";
 import { predictorLevel } from "../../backend/training/evaluations.ts";
 import { type Batch, type Evaluation, pickRows, rowOf, sequencesOf } from "../../backend/training/task.ts";
 import { impossible, task } from "../base.ts";
+import { checkMarker, MARKER, marker, POOL_STREAM, SINK_DEFAULTS, sequences } from "../marked.ts";
 import { TextAutomaton } from "./automaton.ts";
 import { ALPHABET, sentenceForms } from "./sentences.ts";
 
-/** The marker's id; characters are 1, 2, …, in the alphabet's order. */
-const MARKER = 0;
 /** Token ids. */
 const IDS = ALPHABET.length + 1;
-/** Streams of a seed from which the words and the unique sequences are drawn. */
-const [WORDS_STREAM, POOL_STREAM] = [0, 1];
+/** Stream of a seed from which the words are drawn. */
+const WORDS_STREAM = 0;
 /** Most sequences that are drawn for each of the unique ones. */
 const MOST_DRAWS = 16;
 
@@ -20,8 +19,8 @@ const parameters = z.object({
   context: z.int().min(4).max(4096).default(32).describe("characters of a sequence"),
   words: z.int().min(1).max(36).default(20).describe("words of each kind, and whole sentences, that texts have, drawn by the seed; of shorter lists all"),
   plain: z.number().min(0).max(1).default(0.5).describe("share of whole sentences out of a list; all others have words that are drawn"),
-  sequences: z.int().min(0).max(65_536).default(0).describe("different training sequences; 0 for no limit"),
-  marker: z.int().min(-1).max(4095).default(-1).describe("place of a fixed token in every sequence, from 0; -1 for no such token"),
+  sequences,
+  marker,
 }); // biome-ignore format: a table
 type Params = z.output<typeof parameters>;
 
@@ -131,15 +130,7 @@ export const characterText = task({
     positions: context,
     scored: "all",
   }),
-  check({ context, marker }) {
-    if (marker >= context)
-      throw impossible(
-        "character-text",
-        ["marker", "context"],
-        `marker ${marker} is not among the ${context} positions of a sequence`,
-        `give at most ${context - 1}`,
-      );
-  },
+  check: (params) => checkMarker("character-text", params),
   world(params, seed): TextWorld {
     const text = new TextAutomaton(sentenceForms(params, new Random(seed, WORDS_STREAM)));
     if (params.sequences === 0) return { text };
@@ -161,16 +152,7 @@ export const characterText = task({
     const own = rowOf(drawn, row);
     return { text: written(own), tokens: [...own.tokens!] };
   },
-  defaults: {
-    model: {
-      n_layers: 2,
-      attn_only: false,
-      normalization_type: "RMS",
-      positional_embedding_type: "rotary",
-      act_fn: "silu",
-    },
-    training: { steps: 1000, optimiser: "adamw", learning_rate: 3e-3, weight_decay: 0.1 },
-  },
+  defaults: SINK_DEFAULTS,
 });
 
 /**
