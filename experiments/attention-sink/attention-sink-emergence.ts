@@ -19,15 +19,15 @@ export const attentionSinkEmergence: Experiment<typeof sinkParameters> = {
   presets: {
     quick: {},
     full: {
-      steps: 4000,
+      steps: 2500,
       points: 40,
       learning_rate: 3e-3,
       few_sequences: 128,
       context: 64,
       vocabulary: 256,
       n_layers: 4,
-      n_heads: 8,
-      d_head: 8,
+      n_heads: 4,
+      d_model: 128,
       evaluation_rows: 100,
     },
   },
