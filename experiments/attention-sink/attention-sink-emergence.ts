@@ -19,15 +19,13 @@ export const attentionSinkEmergence: Experiment<typeof sinkParameters> = {
   presets: {
     quick: {},
     full: {
-      steps: 2500,
+      steps: 4000,
       points: 40,
       learning_rate: 3e-3,
       few_sequences: 128,
       context: 64,
       vocabulary: 256,
       n_layers: 4,
-      n_heads: 4,
-      d_model: 128,
       evaluation_rows: 100,
     },
   },
