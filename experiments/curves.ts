@@ -1,16 +1,11 @@
 import { intervalsOf } from "../backend/circuits/means.ts";
 import type { LineFigure } from "../backend/common/figures/figure.ts";
-import { type Curve, mean } from "../backend/common/rise.ts";
+import { mean, median } from "../backend/common/numerics/averages.ts";
+import type { Curve } from "../backend/common/rise.ts";
 import { counted } from "../backend/common/text.ts";
 
-export { type Curve, crossing, finalValue, mean, type Rise, rise } from "../backend/common/rise.ts";
-
-/** Median of numbers; NaN of none. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
+export { mean, median } from "../backend/common/numerics/averages.ts";
+export { type Curve, crossing, finalValue, type Rise, rise } from "../backend/common/rise.ts";
 
 /** Median of what there is; null of nothing. */
 export function medianOf(values: readonly (number | undefined)[]): number | null {

@@ -99,6 +99,35 @@ export async function findReport(
   return { report, folder, entry: entryOf(experiment, entry, report) };
 }
 
+/** An experiment, and the reports that its verdicts are read from. */
+export interface PresetReports {
+  readonly name: string;
+  /** The paper. */
+  readonly source: string;
+  /** The newest report of each preset that was asked for; null where none is kept. */
+  readonly reports: Readonly<Partial<Record<Preset, KeptReport | null>>>;
+}
+
+/**
+ * Finds the reports that an experiment's verdicts are read from: of each preset the newest that was made with nothing changed, and that
+ * judges the claims which the experiment has now.
+ * @param presets default both
+ * @param data data folder, default `dataDir()`
+ */
+export async function presetReports(
+  experiment: Experiment,
+  presets: readonly Preset[] = PRESETS,
+  data = dataDir(),
+): Promise<PresetReports> {
+  const claims = JSON.stringify(experiment.claims.map(({ id }) => id).sort());
+  const kept = (await keptReports(experiment, data)).filter(
+    (report) => report.changed.length === 0 && JSON.stringify(report.claims.map(({ id }) => id).sort()) === claims,
+  );
+  const newest = (preset: Preset): KeptReport | null => kept.find((report) => report.preset === preset) ?? null;
+  const { name, source } = experiment;
+  return { name, source, reports: Object.fromEntries(presets.map((preset) => [preset, newest(preset)])) };
+}
+
 /** Path of a report's file. @throws HeadscopeError `missing` where there is none, `input` for a link out of the data folder */
 async function reportPath(id: string, data: string): Promise<string> {
   const path = await fileInside(data, relative(data, join(reportsFolder(data), id, REPORT_JSON)));

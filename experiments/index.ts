@@ -72,7 +72,7 @@ export type {
   TrainedRun,
   TrainingPlan,
 } from "./base.ts";
-export { compareReports, findReport, keptReports } from "./history.ts";
+export { compareReports, findReport, keptReports, type PresetReports, presetReports } from "./history.ts";
 export {
   type ExperimentOptions,
   experimentCommand,

@@ -163,6 +163,11 @@ export function tokenOptions(
     .addOption(new Option("--no-prepend-bos", "put no BOS token before the text").default(undefined));
 }
 
+/** Adds --text-file. @param what the text is, or what it stands in for */
+export function textFileOption(command: Command, what: string): Command {
+  return command.option("--text-file <file>", what);
+}
+
 /** Options of a command about prompts with two answers each. */
 export interface QuestionOptions extends TokenOptions {
   readonly pairFile?: string;

@@ -1,3 +1,5 @@
+import { mean } from "./numerics/averages.ts";
+
 /** A measurement over training, ascending by step. */
 export interface Curve {
   readonly steps: readonly number[];
@@ -10,11 +12,6 @@ const LAST = 3;
 /** The value that training ends with: the mean of the last three measurements. */
 export function finalValue({ values }: Curve): number {
   return mean(values.slice(-LAST));
-}
-
-/** Mean of numbers; NaN of none. */
-export function mean(values: readonly number[]): number {
-  return values.reduce((a, b) => a + b, 0) / values.length;
 }
 
 /**

@@ -3,6 +3,7 @@ import { wilson } from "../circuits/vectors/probe-layer.ts";
 import type { Interval } from "../common/api/circuits.ts";
 import type { EvaluatedPoint } from "../common/api/evaluations.ts";
 import { costOf, paretoFront, qualityOf } from "../common/evaluation/tradeoffs.ts";
+import { mean, median } from "../common/numerics/averages.ts";
 import { Random } from "../common/random.ts";
 import { EVALUATION_COSTS, type EvaluationCost } from "../common/words.ts";
 import type { PlannedPoint, PlannedTask } from "./plan.ts";
@@ -46,6 +47,7 @@ export function pointMeans(
     bytesFull: mean(cases.map(({ bytesFull }) => bytesFull)),
     ...(shares.read === undefined ? {} : { read: shares.read }),
     ...(shares.prefillRead === undefined ? {} : { prefillRead: shares.prefillRead }),
+    // Medians: the first run of a length compiles functions, and a mean would be of that.
     prefillMs: median(cases.map(({ prefillMs }) => prefillMs)),
     decodeMsPerToken: decoded.length > 0 ? median(decoded.map(({ decodeMs, steps }) => decodeMs / steps)) : null,
     sharedPrefill: place.sharedPrefill,
@@ -77,21 +79,10 @@ function resampled(values: readonly number[]): Interval {
   return interval(values, mean, resamplesOf(values.length, RESAMPLES, new Random(0)));
 }
 
-/** Median: the first run of a length compiles functions, and a mean would be of that. */
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = (sorted.length - 1) / 2;
-  return (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
-}
-
 /** The mean of what is there; undefined of nothing. */
 function meanOf(values: readonly (number | undefined)[]): number | undefined {
   const known = values.filter((value) => value !== undefined);
   return known.length > 0 ? mean(known) : undefined;
-}
-
-function mean(values: readonly number[]): number {
-  return sum(values) / values.length;
 }
 
 function sum(values: readonly number[]): number {

@@ -6,6 +6,7 @@ import {
   splitPrompt,
 } from "../../synthetic-tasks/contexts/index.ts";
 import type { EvaluatedCase, EvaluatedQuestion } from "../common/api/evaluations.ts";
+import { mean } from "../common/numerics/averages.ts";
 import type { EvaluationMode } from "../common/words.ts";
 import { generate, readPrefix } from "../inference/generate.ts";
 import type { Generation } from "../inference/generation.ts";
@@ -157,8 +158,4 @@ async function answerText(model: Model, asked: AskedQuestion, run: Beginning["ru
 function foretold({ drawn, number, place, signal }: AskedQuestion, run: Beginning["run"]): ForetellOptions {
   const { prompt: tokens, lead, prefix } = place;
   return { ...run, tokens, lead, prefix, scored: drawn.prompt.questions[number]!.scored, signal };
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

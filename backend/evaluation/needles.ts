@@ -1,5 +1,6 @@
 import type { ContextNeedle } from "../../synthetic-tasks/contexts/index.ts";
 import type { EvaluatedQuestion } from "../common/api/evaluations.ts";
+import { mean } from "../common/numerics/averages.ts";
 import type { KvCache } from "../models/cache/kv-cache.ts";
 import type { Tokenizer } from "../models/tokenizers/tokenizer.ts";
 
@@ -63,8 +64,4 @@ export function keptNeedles(
     const shares = sets?.map((set) => positions.filter((position) => set.has(position)).length / positions.length);
     return { text, depth, kept: shares ? mean(shares) : 1 };
   });
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

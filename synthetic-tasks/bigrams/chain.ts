@@ -1,6 +1,6 @@
+import { mean } from "../../backend/common/numerics/averages.ts";
 import { drawIndex, runningSums } from "../../backend/common/numerics/running-sums.ts";
 import { Random } from "../../backend/common/random.ts";
-import { mean } from "../../backend/common/rise.ts";
 
 /** Shape of a chain. */
 export interface ChainShape {

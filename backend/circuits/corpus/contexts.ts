@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { formatHead, type Head, parseHead } from "../../common/heads/head.ts";
+import { median } from "../../common/numerics/averages.ts";
 import { ANYTHING, checkOptions, FUNCTION, type Rules, whole } from "../../common/options.ts";
 import { allFinite, notFinite } from "../../hooks/finite.ts";
 import { forward } from "../../models/forward/forward.ts";
@@ -236,14 +237,13 @@ const BINS = 10;
 /** The distribution of entropies. @param length tokens of a row, whose logarithm no entropy exceeds */
 function spreadOf(entropies: readonly number[], length: number): HeadContexts["entropy"] {
   const sorted = Float64Array.from(entropies).sort();
-  const half = (sorted.length - 1) / 2;
   const most = Math.log(length);
   const bin = (entropy: number): number => Math.min(BINS - 1, Math.max(0, Math.ceil((entropy / most) * BINS) - 1));
   const counts = new Array<number>(BINS).fill(0);
   for (const entropy of sorted) counts[bin(entropy)]!++;
   return {
     mean: sorted.reduce((sum, x) => sum + x, 0) / sorted.length,
-    median: (sorted[Math.floor(half)]! + sorted[Math.ceil(half)]!) / 2,
+    median: median(sorted),
     even: Array.from({ length }, (_, i) => Math.log(i + 1)).reduce((a, b) => a + b, 0) / length,
     shares: counts.map((count, i) => ({
       from: (i * most) / BINS,

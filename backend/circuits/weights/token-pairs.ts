@@ -1,6 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
 import { formatHead, type Head } from "../../common/heads/head.ts";
+import { median } from "../../common/numerics/averages.ts";
 import { allFinite } from "../../hooks/finite.ts";
 import type { Model } from "../../models/model.ts";
 import { gatherRows } from "../../runtime/ops.ts";
@@ -124,12 +125,10 @@ function merged(best: TokenPairEntry[], next: TokenPairEntry[], count: number): 
 
 function summaryOf(ranks: Int32Array): DiagonalRanks {
   const share = (below: number): number => ranks.filter((rank) => rank < below).length / ranks.length;
-  const sorted = ranks.toSorted();
-  const half = (sorted.length - 1) / 2;
   return {
     top1: share(1),
     top10: share(10),
-    median: (sorted[Math.floor(half)]! + sorted[Math.ceil(half)]!) / 2,
+    median: median(ranks),
     mean: ranks.reduce((sum, rank) => sum + rank, 0) / ranks.length,
   };
 }

@@ -6,17 +6,21 @@ import {
   type FinishedExperiment,
   findReport,
   keptReports,
+  presetReports,
   runExperiment,
 } from "../../../experiments/index.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
-import type { Preset } from "../../common/words.ts";
+import { PRESETS, type Preset } from "../../common/words.ts";
 import { type EndedExperiment, runExperiments } from "../../jobs/kinds/run-experiments.ts";
+import { readText } from "../../json.ts";
+import { writeFileAtomic } from "../../paths.ts";
 import { openStore, type Store } from "../../store/store.ts";
 import type { Context } from "../context.ts";
 import { lineOf, ReportedFailure } from "../errors.ts";
 import { definitionDocument } from "../text/definition.ts";
 import { listText, reportComparisonText, reportsText, reportText } from "../text/experiment.ts";
+import { updateVerdicts, verdictTable } from "../text/verdict-table.ts";
 
 interface ExperimentCommandOptions {
   preset: Preset;
@@ -33,6 +37,11 @@ interface RunAllCommandOptions {
 interface ReportCommandOptions {
   id?: string;
   preset?: Preset;
+}
+
+interface VerdictsCommandOptions {
+  preset?: Preset;
+  update?: string;
 }
 
 /** Prints every experiment with its claims and kept reports. */
@@ -152,4 +161,18 @@ export async function compareTwoReports(context: Context, _: object, name: strin
   const comparison = compareReports(reports[0]!.report, reports[1]!.report);
   const entries = reports.map(({ entry }) => entry);
   await context.print({ reports: entries, ...comparison }, () => reportComparisonText(entries, comparison));
+}
+
+/** Prints the verdicts of all experiments as a Markdown table, or brings that of a file up to date; says what no report is kept of. */
+export async function showVerdicts(context: Context, { preset, update }: VerdictsCommandOptions): Promise<void> {
+  const presets = preset === undefined ? PRESETS : [preset];
+  const rows = await Promise.all(experiments.list().map((each) => presetReports(each, presets)));
+  if (update !== undefined)
+    await writeFileAtomic(update, updateVerdicts(await readText(update, "Markdown file"), rows, update));
+  for (const each of presets) {
+    const missing = rows.filter(({ reports }) => reports[each] === null).map(({ name }) => name);
+    const names = missing.length === rows.length ? "any experiment" : missing.join(", ");
+    if (missing.length > 0) context.note(`headscope: no report of the ${each} preset is kept of ${names}`);
+  }
+  await context.print(rows, () => (update === undefined ? verdictTable(rows, presets) : `${update} is up to date`));
 }

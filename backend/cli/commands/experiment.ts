@@ -7,7 +7,7 @@ import { integerParser, paramOption, wordParser } from "../options.ts";
 /** Experiments that run-all runs at a time unless it is told: each takes a gigabyte or two. */
 const MOST_AT_ONCE = 4;
 
-/** `headscope experiment list`, `run`, `run-all`, `report` and `compare`: scripted reproductions and their reports. */
+/** `headscope experiment list`, `run`, `run-all`, `report`, `compare` and `verdicts`: scripted reproductions and their reports. */
 export function register(program: Command, runs: Runs): void {
   const experiment = program
     .command("experiment")
@@ -17,6 +17,7 @@ export function register(program: Command, runs: Runs): void {
   registerRunAll(experiment, runs);
   registerReport(experiment, runs);
   registerCompare(experiment, runs);
+  registerVerdicts(experiment, runs);
 }
 
 function registerList(experiment: Command, runs: Runs): void {
@@ -77,4 +78,18 @@ function registerCompare(experiment: Command, runs: Runs): void {
     .command("compare <name> <first> <second>")
     .description("two reports beside each other: the parameters that differ, and what became of every claim");
   runs(command, async () => (await import("./experiment.run.ts")).compareTwoReports);
+}
+
+function registerVerdicts(experiment: Command, runs: Runs): void {
+  const command = experiment
+    .command("verdicts")
+    .description(
+      "a Markdown table of all experiments: how many claims were reproduced, not reproduced, or neither in the newest report of each preset",
+    )
+    .option("--preset <size>", "of this preset alone (default: both)", wordParser("--preset", PRESETS))
+    .option(
+      "--update <file>",
+      "bring the table of a Markdown file up to date, between the lines <!-- verdicts --> and <!-- /verdicts -->; what no report is kept of stays",
+    );
+  runs(command, async () => (await import("./experiment.run.ts")).showVerdicts);
 }

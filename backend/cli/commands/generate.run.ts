@@ -36,7 +36,7 @@ import { output } from "../../setup/terminal.mjs";
 import type { Context } from "../context.ts";
 import { readInterventions } from "../inputs/case-files.ts";
 import { policiesOf } from "../inputs/policies.ts";
-import { type TokenizedModel, tokensOf } from "../inputs/tokens.ts";
+import { type TokenizedModel, textOfFile, tokensOf } from "../inputs/tokens.ts";
 import { descriptionOf, withModel } from "../model.ts";
 import type { InferenceOptions, ModelOptions, TokenOptions } from "../options.ts";
 import { bytes, dim, duration } from "../text/format.ts";
@@ -47,6 +47,7 @@ interface GenerateCommandOptions
     InferenceOptions,
     Partial<Record<SamplingName, number>> {
   text?: string[];
+  textFile?: string;
   chat?: boolean;
   maxTokens: number;
   temperature: number;
@@ -70,7 +71,8 @@ interface GenerateCommandOptions
 const BEGINNING = 2;
 
 /** Continues texts or rows of token ids. */
-export async function continueText(context: Context, options: GenerateCommandOptions): Promise<void> {
+export async function continueText(context: Context, given: GenerateCommandOptions): Promise<void> {
+  const options = await withTextFile(given);
   const policies = policiesOf(options);
   const policyChoice = await choosePolicies(policies);
   const { used, form } = policyChoice;
@@ -108,6 +110,13 @@ export async function continueText(context: Context, options: GenerateCommandOpt
       prefix?.dispose();
     }
   });
+}
+
+/** The options with the text of a file as if --text had given it. @throws as `textOfFile` */
+async function withTextFile(options: GenerateCommandOptions): Promise<GenerateCommandOptions> {
+  const { textFile, text, tokensFile } = options;
+  const content = await textOfFile(textFile, { "--text": text, "--tokens-file": tokensFile });
+  return content === undefined ? options : { ...options, text: [content] };
 }
 
 /**
@@ -283,7 +292,8 @@ async function readParameters(pairs: readonly string[]): Promise<{ prefill: Pref
 async function promptsOf(model: TokenizedModel, options: GenerateCommandOptions): Promise<number[][]> {
   const { text: texts = [], chat, tokensFile, fromCache } = options;
   if (chat) {
-    if (texts.length === 0) throw new HeadscopeError("usage", "--chat needs a text", { remedy: "give --text" });
+    if (texts.length === 0)
+      throw new HeadscopeError("usage", "--chat needs a text", { remedy: "give --text or --text-file" });
     const tokenizer = requireTokenizer(model, { remedy: "give token ids with --tokens-file" });
     const turn = (content: string) => tokenizer.chat([{ role: "user", content }], { addGenerationPrompt: true });
     return texts.map((text) => tokenizer.encode(turn(text), { prependBos: false }));

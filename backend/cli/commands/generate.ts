@@ -14,6 +14,7 @@ import {
   ruledParser,
   samplingOptions,
   seedOption,
+  textFileOption,
   tokenOptions,
 } from "../options.ts";
 
@@ -33,7 +34,7 @@ Examples:
   headscope generate --model smollm2-135m --text "Once upon a time"
   headscope generate --model smollm2-135m --text "The sun is" --text "The moon is" --max-tokens 8
   headscope generate --model smollm2-135m --text "A long story ..." --max-tokens 1 --save-cache story.safetensors
-  headscope generate --model smollm2-135m --text "A long story ..." --policy snapkv --param ratio=0.75
+  headscope generate --model smollm2-135m --text-file story.txt --policy snapkv --param ratio=0.75
   headscope generate --model smollm2-135m --from-cache story.safetensors --text " Who was it about?"`;
 
 /** `headscope generate`: continues texts, with all keys and values kept or as a head mask says. */
@@ -43,7 +44,7 @@ export function register(program: Command, runs: Runs): void {
     .description("continue texts or rows of token ids, with a head mask or without")
     .addHelpText("after", EXAMPLES);
   modelOptions(command);
-  tokenOptions(command, { several: true })
+  textFileOption(tokenOptions(command, { several: true }), "the text of a file, instead of --text")
     .option("--chat", "put the text into the model's chat template, as a user's message")
     .option("--max-tokens <n>", "most new tokens", integerParser("--max-tokens", 1), 32)
     .option("--temperature <t>", "0 takes the likeliest token, more samples", numberParser("--temperature", 0), 0);

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { integerParser, modelOptions, paramOption, seedOption } from "../options.ts";
+import { integerParser, modelOptions, paramOption, seedOption, textFileOption } from "../options.ts";
 
 /** `headscope levels find`: the levels that kvquant rounds a model's keys and values to. */
 export function register(program: Command, runs: Runs): void {
@@ -10,8 +10,7 @@ export function register(program: Command, runs: Runs): void {
   const find = levels
     .command("find")
     .description("find each layer's levels on a sample, each number weighed by the loss's squared gradient");
-  modelOptions(find)
-    .option("--text-file <file>", "the sample; default a case of the task multi-key")
+  textFileOption(modelOptions(find), "the sample; default a case of the task multi-key")
     .option("--tokens-file <file>", "the sample as token ids: a JSON array of one row")
     .option(
       "--tokens <n>",

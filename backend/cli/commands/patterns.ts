@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { Runs } from "../context.ts";
-import { integerParser, paramOption, seedOption, studiedModelOptions } from "../options.ts";
+import { integerParser, paramOption, seedOption, studiedModelOptions, textFileOption } from "../options.ts";
 
 /** `headscope patterns search`: a sparse shape of prompt attention for every query head. */
 export function register(program: Command, runs: Runs): void {
@@ -10,8 +10,7 @@ export function register(program: Command, runs: Runs): void {
   const search = patterns
     .command("search")
     .description("find for every query head the shape that recalls most of its attention in a long sample");
-  studiedModelOptions(search)
-    .option("--text-file <file>", "the sample; default a case of the task multi-key")
+  textFileOption(studiedModelOptions(search), "the sample; default a case of the task multi-key")
     .option("--tokens-file <file>", "the sample as token ids: a JSON array of one row")
     .option(
       "--tokens <n>",

@@ -1,9 +1,7 @@
 import { contextTasks, drawCase } from "../../../synthetic-tasks/contexts/index.ts";
-import { HeadscopeError } from "../../common/errors.ts";
-import { readText } from "../../json.ts";
 import type { Model } from "../../models/model.ts";
 import { requireTokenizer } from "../../models/tokens.ts";
-import { encode, readTokens } from "./tokens.ts";
+import { encode, readTokens, textOfFile } from "./tokens.ts";
 
 /** Options of the sample that a command learns from. */
 export interface SampleOptions {
@@ -17,19 +15,9 @@ export interface SampleOptions {
 /** The task that a sample is drawn of where none is given. */
 const TASK = "multi-key";
 
-/**
- * Reads the sample's text, before a model is loaded.
- * @throws HeadscopeError (usage) for two samples, (missing) for a file that is not there, (input) for an empty one
- */
-export async function sampleText({ textFile, tokensFile }: SampleOptions): Promise<string | undefined> {
-  if (textFile !== undefined && tokensFile !== undefined)
-    throw new HeadscopeError("usage", "--text-file and --tokens-file cannot go together", {
-      remedy: "give one of them",
-    });
-  if (textFile === undefined) return undefined;
-  const text = await readText(textFile, "text file");
-  if (text !== "") return text;
-  throw new HeadscopeError("input", `${textFile} is empty`, { remedy: "give a text", subject: textFile });
+/** Reads the sample's text, before a model is loaded. @throws as `textOfFile` */
+export function sampleText({ textFile, tokensFile }: SampleOptions): Promise<string | undefined> {
+  return textOfFile(textFile, { "--tokens-file": tokensFile });
 }
 
 /**

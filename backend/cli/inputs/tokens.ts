@@ -1,5 +1,5 @@
 import { HeadscopeError } from "../../common/errors.ts";
-import { readJson } from "../../json.ts";
+import { readJson, readText } from "../../json.ts";
 import type { Model } from "../../models/model.ts";
 import { checkRows, encodeText, type RowRules } from "../../models/tokens.ts";
 import type { TokenOptions } from "../options.ts";
@@ -20,6 +20,25 @@ export async function readTokens(path: string, rules: RowRules): Promise<number[
     checkRows(rows, path, rules);
     return rows as number[][];
   });
+}
+
+/**
+ * Reads the text of --text-file, as it stands in the file.
+ * @param others what may not be given beside it, by flag
+ * @returns undefined where no file is given
+ * @throws HeadscopeError (usage) beside another flag, (missing) for a file that is not there, (input) for an empty one
+ */
+export async function textOfFile(
+  path: string | undefined,
+  others: Readonly<Record<string, unknown>>,
+): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  const other = Object.keys(others).find((flag) => others[flag] !== undefined);
+  if (other !== undefined)
+    throw new HeadscopeError("usage", `--text-file and ${other} cannot go together`, { remedy: "give one of them" });
+  const text = await readText(path, "text file");
+  if (text === "") throw new HeadscopeError("input", `${path} is empty`, { remedy: "give a text", subject: path });
+  return text;
 }
 
 /** A model as far as texts and token ids are concerned: loaded, or only inspected. */

@@ -1,5 +1,6 @@
 import type { EvaluatedPoint } from "../api/evaluations.ts";
 import type { LineFigure } from "../figures/figure.ts";
+import { mean } from "../numerics/averages.ts";
 import { counted } from "../text.ts";
 import { EVALUATION_COSTS, type EvaluationCost, type EvaluationMeasure } from "../words.ts";
 import { costOf, paretoFront } from "./tradeoffs.ts";
@@ -112,8 +113,4 @@ function tradeoffFigure(
       { name: "front", x: front.map((point) => point.cost), y: front.map(({ value }) => value), dashed: true },
     ],
   };
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

@@ -4,6 +4,7 @@ import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Tensor } from "@tensorflow/tfjs";
 import { HeadscopeError } from "../../common/errors.ts";
+import { median } from "../../common/numerics/averages.ts";
 import type { CacheKind, WeightType } from "../../common/words.ts";
 import { attend } from "../../kernels/attend.ts";
 import type { FormatName } from "../../kernels/formats.ts";
@@ -211,5 +212,5 @@ function timed(run: () => { dispose(): void; readonly logits?: Tensor | undefine
 /** The median of some runs behind one that does not count. */
 function typical(run: () => number): number {
   run();
-  return Array.from({ length: REPEATS }, run).sort((a, b) => a - b)[REPEATS >> 1]!;
+  return median(Array.from({ length: REPEATS }, run));
 }

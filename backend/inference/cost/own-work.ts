@@ -1,4 +1,5 @@
 import { HeadscopeError } from "../../common/errors.ts";
+import { median } from "../../common/numerics/averages.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import type { Model } from "../../models/model.ts";
 import { generate } from "../generate.ts";
@@ -96,8 +97,4 @@ async function inTurn(model: Model, runs: readonly Parameters<typeof generate>[1
     if (time > 0) rounds.push(round);
   }
   return rounds;
-}
-
-function median(values: number[]): number {
-  return values.sort((a, b) => a - b)[values.length >> 1]!;
 }

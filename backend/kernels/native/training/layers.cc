@@ -27,6 +27,22 @@ void across(const float* x, int64_t row, int64_t n, int64_t width, float* out, i
   for (int64_t c = 0; c < width; c++) std::fill(out + c * outRow + n, out + (c + 1) * outRow, 0.f);
 }
 
+/** Numbers become exponentials of how far they are above `top`. @param width a multiple of LANES @return their sum */
+inline float exponentials(float* x, int64_t width, float top) {
+  V total{};
+  for (int64_t k = 0; k < width; k += LANES) {
+    const V e = exponential(load(x + k) - top);
+    store(x + k, e);
+    total += e;
+  }
+  return sum(total);
+}
+
+/** x *= factor. @param width a multiple of LANES */
+inline void multiplyBy(float factor, float* x, int64_t width) {
+  for (int64_t k = 0; k < width; k += LANES) store(x + k, load(x + k) * factor);
+}
+
 /** Scores become shares: of the first `keys`, zeros behind them. @param width of the row, a multiple of LANES */
 void softmax(float* s, int64_t keys, int64_t width) {
   const float last = float(keys - 1);
@@ -36,15 +52,7 @@ void softmax(float* s, int64_t keys, int64_t width) {
     store(s + k, x);
     most = x > most ? x : most;
   }
-  const float top = largest(most);
-  V total{};
-  for (int64_t k = 0; k < width; k += LANES) {
-    const V e = exponential(load(s + k) - top);
-    store(s + k, e);
-    total += e;
-  }
-  const float share = 1.f / sum(total);
-  for (int64_t k = 0; k < width; k += LANES) store(s + k, load(s + k) * share);
+  multiplyBy(1.f / exponentials(s, width, largest(most)), s, width);
 }
 
 float dot(const float* a, const float* b, int64_t width) {
@@ -278,14 +286,8 @@ double crossEntropy(float* logits, int64_t outputs, int32_t target, float weight
     most = x > most ? x : most;
   }
   const float top = largest(most);
-  V total{};
-  for (int64_t k = 0; k < width; k += LANES) {
-    const V e = exponential(load(logits + k) - top);
-    store(logits + k, e);
-    total += e;
-  }
-  const float all = sum(total), share = weight / all;
-  for (int64_t k = 0; k < width; k += LANES) store(logits + k, load(logits + k) * share);
+  const float all = exponentials(logits, width, top);
+  multiplyBy(weight / all, logits, width);
   logits[target] -= weight;
   return double(weight) * (std::log(all) + top - right);
 }

@@ -1,6 +1,7 @@
 import type { RunDetail } from "../../../../backend/common/api/runs.ts";
 import type { RunReference } from "../../../../backend/common/api/task-samples.ts";
-import { halfOfRise, mean } from "../../../../backend/common/rise.ts";
+import { mean } from "../../../../backend/common/numerics/averages.ts";
+import { halfOfRise } from "../../../../backend/common/rise.ts";
 import type { Level } from "../../components/plot/levels.ts";
 import type { Series } from "../comparison/compare.ts";
 import { bandOf, curveOf, type MetricCurve, type MetricCurves, smooth } from "./curves.ts";

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { commandFolder, expectLine, ok } from "../../../helpers/cli.ts";
+import { fixture } from "../../../helpers/fixtures.ts";
 import { headscope } from "../../../helpers/headscope.ts";
 
 const MODEL = ["--model", "toy-induction"];
@@ -37,6 +38,33 @@ describe("generate of several rows", () => {
     const rows = file("two.json", [[0, 1], [0, 2]]); // biome-ignore format: short rows
     const args = ["--tokens-file", rows, "--save-cache", at("none")];
     expectLine(await headscope(["generate", ...MODEL, ...args]), 2, /--save-cache keeps one prompt, and there are 2/);
+  });
+});
+
+describe("generate --text-file", () => {
+  const tiny = (...args: string[]) =>
+    headscope(["generate", "--model", fixture("formats/llama-tiny"), "--max-tokens", "3", ...args]);
+  const ids = async (...args: string[]) => ok(await tiny(...args, "--json")).json<Document>().ids;
+
+  test("continues a file's text, line breaks and all, as the same text on the command line", async () => {
+    const text = "The capital\nof a land";
+    expect(await ids("--text-file", file("story.txt", text))).toEqual(await ids("--text", text));
+    expect(await ids("--text-file", file("line.txt", `${text}\n`))).toEqual(await ids("--text", `${text}\n`));
+    expect(await ids("--text", `${text}\n`)).not.toEqual(await ids("--text", text));
+    const bare = ["--no-prepend-bos", "--without", "of a land"];
+    expect(await ids("--text-file", at("story.txt"), ...bare)).toEqual(await ids("--text", text, ...bare));
+  });
+
+  test.each([
+    ["--text", ["--text", "a"], 2, /--text-file and --text cannot go together/],
+    ["--tokens-file", ["--tokens-file", "rows.json"], 2, /--text-file and --tokens-file cannot go together/],
+  ])("stands in the place of %s, and not beside it", async (_, args, code, line) => {
+    expectLine(await tiny("--text-file", file("a.txt", "a"), ...args), code, line);
+  });
+
+  test("is refused of a file that is not there or is empty", async () => {
+    expectLine(await tiny("--text-file", at("absent.txt")), 1, /there is no text file .*absent\.txt/);
+    expectLine(await tiny("--text-file", file("empty.txt", "")), 1, /empty\.txt is empty/);
   });
 });
 
