@@ -4,7 +4,7 @@ import { makeSpec, modelConfigOf } from "../../../backend/training/spec.ts";
 import { experimentParameters, experiments, runExperiment } from "../../../experiments/index.ts";
 import { judge as judgeDual, type SplitCurves } from "../../../experiments/weights/dual-process.ts";
 import { judge as judgeSoups } from "../../../experiments/weights/model-soups.ts";
-import { judge as judgePruning, matchingSparsity } from "../../../experiments/weights/prune-or-not.ts";
+import { headPlans, judge as judgePruning, matchingSparsity } from "../../../experiments/weights/prune-or-not.ts";
 import { tasks } from "../../../synthetic-tasks/index.ts";
 import { ownStore } from "../../helpers/training/own-store.ts";
 
@@ -12,21 +12,25 @@ const verdicts = (claims: readonly { id: string; verdict: string }[]) =>
   Object.fromEntries(claims.map(({ id, verdict }) => [id, verdict]));
 
 describe("prune-or-not", () => {
-  const pair = (width: number, dense: number, sparse: number) => ({
-    ...{ width, weights: 100 * width, dense: [dense, dense, dense, dense], sparse: [sparse, sparse, sparse, 9] },
+  const pair = (weights: number, dense: number, sparse: number) => ({
+    ...{ weights, dense: [dense, dense, dense, dense], sparse: [sparse, sparse, sparse, 9] },
   });
 
   test("decides by three of four seeds, with a margin between the losses", () => {
     const whole = [0.5, 0.5, 0.5, 0.5];
-    expect(verdicts(judgePruning([pair(32, 0.6, 0.52), pair(16, 0.6, 0.595)], whole))).toEqual({
+    const widths = [pair(32, 0.6, 0.52), pair(16, 0.6, 0.595)];
+    expect(verdicts(judgePruning({ widths, heads: pair(48, 0.6, 0.58), whole }))).toEqual({
       moderate: "reproduced",
       strong: "inconclusive at this scale",
       "nearly-whole": "reproduced",
+      heads: "reproduced",
     });
-    expect(verdicts(judgePruning([pair(32, 0.6, 0.7), pair(16, 0.6, 0.7)], whole))).toEqual({
+    const worse = [pair(32, 0.6, 0.7), pair(16, 0.6, 0.7)];
+    expect(verdicts(judgePruning({ widths: worse, heads: pair(48, 0.6, 0.62), whole }))).toEqual({
       moderate: "not reproduced",
       strong: "not reproduced",
       "nearly-whole": "not reproduced",
+      heads: "not reproduced",
     });
   });
 
@@ -46,6 +50,24 @@ describe("prune-or-not", () => {
       const left = large.reduce((sum, { kind, size }) => sum + (kind === "matrix" ? kept * size : size), 0);
       expect(left).toBeCloseTo(parameterCount(count(width)), 6);
     }
+  });
+
+  test("takes as many heads as the model with fewer has less", () => {
+    const params = experimentParameters(experiments, "prune-or-not", "quick", { n_layers: 3, heads: 1 }) as never;
+    const { dense, sparse } = headPlans(params);
+    const places = ({ params: given }: typeof dense) => {
+      const task = tasks.get("hmm-mixture");
+      const { model, params: own } = makeSpec(task, given);
+      return parameterLayout(modelConfigOf(model, task.shape(own)));
+    };
+    const gone = parameterCount(places(sparse)) - parameterCount(places(dense));
+    expect(sparse.params).toMatchObject({ prune: "heads", prune_sparsity: 0.75, n_heads: 4, d_model: 32 });
+    expect(gone).toBe(3 * 3 * 4 * 32 * 8); // layers, heads of each, Q K V and O
+  });
+
+  test("refuses as many heads as the large model has", () => {
+    const task = () => experimentParameters(experiments, "prune-or-not", "quick", { heads: 4 });
+    expect(task).toThrow(/heads/);
   });
 });
 
