@@ -18,6 +18,7 @@ const RUNS = [
     { ...SMALL, n_heads: 2, dimension: 2, examples: 4, shares: [2], powers: [2], rows: 64 },
     3,
   ],
+  ["prune-or-not", { seeds: [0, 1], steps: 100, n_layers: 1, batch: 8, context: 8, large: 16, small: [8, 4] }, 2],
   ["uncertainty", { ...SMALL, n_heads: 1, examples: 6, shown: 4 }, 5],
   ["bayesian-averaging", { ...SMALL, context: 16, concepts: 2, vocabulary: 4, states: 2, checkpoints: 3 }, 2],
   [
