@@ -21,7 +21,7 @@ export const KINDS: readonly (readonly [string, string])[] = [
   ["dogs", "animals"], ["roses", "flowers"], ["hammers", "tools"], ["eagles", "birds"], ["oaks", "trees"], ["apples", "fruits"],
   ["nurses", "people"], ["chairs", "furniture items"], ["cars", "vehicles"], ["violins", "instruments"],
 ]; // biome-ignore format: a table
-/** What befell them. */
+/** Fates of kinds. */
 export const FATES = ["were sold", "were found", "were seen", "were counted", "were painted", "were moved"] as const;
 /** Comparatives. */
 export const DEGREES = ["taller", "older", "richer", "stronger", "faster", "heavier"] as const;

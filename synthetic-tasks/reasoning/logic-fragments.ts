@@ -22,7 +22,7 @@ const parameters = z.object({
 }); // biome-ignore format: a table
 type Params = z.output<typeof parameters>;
 
-/** Whether a question is kept from training: all with the same words are, whatever their order. */
+/** Tells if a question is kept from training; with it are all that have the same words, whatever their order. */
 function heldOut(question: readonly number[]): boolean {
   return question.reduce((sum, id) => sum + id, 0) % HELD_OUT === 0;
 }
