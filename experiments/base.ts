@@ -17,6 +17,8 @@ export const seedList = z
 export type ClaimStatement = Pick<Claim, "id" | "statement" | "source" | "check"> & {
   /** Parameter that lists the seeds which decide about it, default "seeds". */
   readonly seeds?: string;
+  /** Parameter that says how much it rests on, default the experiment's `extent`. */
+  readonly extent?: string;
 };
 
 /** The findings of a run of an experiment about one claim. */

@@ -102,7 +102,7 @@ export async function runExperiment(experiment: Experiment, options: ExperimentO
     parameters: params,
     command,
     summary: [`${tally(results)}.`, summary].filter(Boolean).join(" "),
-    claims: experiment.claims.map(({ seeds: _, ...statement }, i) => ({ ...statement, ...results[i]! })),
+    claims: experiment.claims.map(({ seeds: _, extent: __, ...statement }, i) => ({ ...statement, ...results[i]! })),
     figures: [...figures],
     runs: [...used.keys()],
   };
@@ -122,8 +122,7 @@ function decided(
 ): ClaimResult[] {
   const defaults = experiment.parameters.parse(experiment.presets[preset]) as Record<string, unknown>;
   const count = (values: Readonly<Record<string, unknown>>, name: string) => (values[name] as unknown[]).length;
-  const { extent = "steps" } = experiment;
-  return experiment.claims.map(({ id, seeds = "seeds" }) => {
+  return experiment.claims.map(({ id, seeds = "seeds", extent = experiment.extent ?? "steps" }) => {
     const result = results.find((each) => each.id === id);
     if (result === undefined) throw new Error(`experiment ${experiment.name} says nothing of its claim ${id}`);
     return weighed(result, {

@@ -17,6 +17,7 @@ import { induction } from "./induction.ts";
 import { linearRegression } from "./linear-regression.ts";
 import { logisticRegression } from "./logistic-regression.ts";
 import { randomProjections } from "./projections/random-projections.ts";
+import { logicFragments } from "./reasoning/logic-fragments.ts";
 import { wordRoles } from "./roles/word-roles.ts";
 import { ambiguousRooms } from "./rooms/ambiguous-rooms.ts";
 import { slidingWindow } from "./windows/sliding-window.ts";
@@ -43,6 +44,7 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   monomials,
   discreteWeights,
   noiseLevels,
+  logicFragments,
 ]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";

@@ -9,16 +9,20 @@ import { levelLine, mean } from "../curves.ts";
 import { differenceText, meansLine, meanText } from "../intervals.ts";
 import { QUORUM_WORDS, vote } from "../verdicts.ts";
 import { accuracyOf, askedBySeed, type ChoiceValues, calibrated, rights } from "./choices.ts";
+import { checkToys, toyClaims, toyFinding, toyParameters, toyStages } from "./fragment-toys.ts";
 
 const everyTruth = `a multiple of ${TRUTHS.length}, so that each answer is right equally often`;
 
-const parameters = z.object({
+/** Parameters of the pretrained model's questions. */
+const askedParameters = z.object({
   model: z.string().min(1).max(500).default("smollm2-135m").describe("reference of the model"),
-  seeds: seedList.default([0, 1, 2, 3]).describe("seeds of the questions"),
+  seeds: seedList.default([0, 1, 2, 3]).describe("seeds of the questions and of the toys"),
   prompts: z.int().min(6).max(192).multipleOf(TRUTHS.length, everyTruth).default(12).describe(`questions of each fragment and seed, ${everyTruth}`),
   shots: z.int().min(TRUTHS.length).max(24).multipleOf(TRUTHS.length, everyTruth).default(6).describe(`demonstrations of the same fragment, ${everyTruth}`),
 }); // biome-ignore format: a parameter a line
-type Params = z.output<typeof parameters>;
+type AskedParams = z.output<typeof askedParameters>;
+
+const parameters = askedParameters.extend(toyParameters.shape);
 
 const RICHARDSON = "Richardson et al. 2020, Probing Natural Language Inference Models through Semantic Fragments";
 
@@ -117,22 +121,40 @@ function fragmentsFigure(seeds: readonly ChoiceValues[]): LineFigure {
 } // biome-ignore format: a line of the figure a line
 
 /** The questions of a seed: the same ones with demonstrations and without. */
-function questionsOf(seed: number, { prompts, shots }: Pick<Params, "prompts" | "shots">): Record<string, ChoiceItem[]> {
+function questionsOf(seed: number, { prompts, shots }: Pick<AskedParams, "prompts" | "shots">): Record<string, ChoiceItem[]> {
   return Object.fromEntries(
     ALL.flatMap((fragment, f) => [0, shots].map((shown) => [condition(fragment.name, shown > 0), drawFragment(fragment, { count: prompts, shots: shown }, new Random(seed, f))] as const)),
   );
 } // biome-ignore format: a condition a line
 
-/** Inference about generated fragments of logic, with demonstrations and without. */
+const asked = askedBySeed<AskedParams>({ label: "fragments", questions: questionsOf, judge, figure: fragmentsFigure });
+/** Time of asking the model a question of every fragment, in optimiser steps of a toy's layer. */
+const ASKING = 1000;
+
+/** Inference about generated fragments of logic, with demonstrations and without, and by toys that are fine-tuned on them. */
 export const semanticFragments: Experiment<typeof parameters> = {
   name: "semantic-fragments",
   title: "Inference about fragments of logic",
   description:
     "A pretrained model says of generated premises and hypotheses whether they follow: plain ones, and ones that hang on a negation, " +
-    "on 'and', quantifiers, numbers, conditions, comparisons or monotonicity.",
+    "on 'and', quantifiers, numbers, conditions, comparisons or monotonicity. Toys learn the plain ones and are fine-tuned on the others, with plain ones among them and without.",
   source: RICHARDSON,
   parameters,
-  presets: { quick: {}, full: { seeds: [0, 1, 2, 3, 4, 5, 6, 7], prompts: 60 } },
-  claims,
-  ...askedBySeed({ label: "fragments", questions: questionsOf, judge, figure: fragmentsFigure }),
-};
+  presets: {
+    quick: {},
+    full: { seeds: [0, 1, 2, 3, 4, 5, 6, 7], prompts: 60, steps: 10_000, tuning_steps: 2000, d_model: 128, learning_rate: 1e-3 },
+  },
+  claims: [...claims, ...toyClaims],
+  extent: asked.extent,
+  stages: (params) => [
+    ...asked.stages(params).map(({ label, work }) => ({ label, work: ASKING * work })),
+    ...toyStages(params),
+  ],
+  async run(params, context) {
+    checkToys(params, context);
+    const { model, seeds, prompts, shots } = params;
+    const answered = await asked.run({ model, seeds, prompts, shots }, context);
+    const toys = await toyFinding(params, context);
+    return { claims: [...answered.claims, ...toys.claims], figures: [...answered.figures, ...toys.figures] };
+  },
+}; // biome-ignore format: a preset a line

@@ -7,22 +7,24 @@ import { type ChoiceItem, listed, withDemonstrations } from "./base.ts";
 export const TRUTHS: readonly string[] = ["True", "False", "Unknown"];
 
 /** A premise and a hypothesis. */
-type Pairing = readonly [premise: string, hypothesis: string];
+export type Pairing = readonly [premise: string, hypothesis: string];
 
 /** A fragment of logic: a pairing of each of `TRUTHS`. */
-interface Fragment {
+export interface Fragment {
   readonly name: string;
   /** @param names different names @param cities different cities @returns by place in `TRUTHS` */
   pairings(random: Random, names: readonly string[], cities: readonly string[]): readonly [Pairing, Pairing, Pairing];
 }
 
 /** Kinds and what they are kinds of, in the plural. */
-const KINDS: readonly (readonly [string, string])[] = [
+export const KINDS: readonly (readonly [string, string])[] = [
   ["dogs", "animals"], ["roses", "flowers"], ["hammers", "tools"], ["eagles", "birds"], ["oaks", "trees"], ["apples", "fruits"],
   ["nurses", "people"], ["chairs", "furniture items"], ["cars", "vehicles"], ["violins", "instruments"],
 ]; // biome-ignore format: a table
-const FATES = ["were sold", "were found", "were seen", "were counted", "were painted", "were moved"] as const;
-const DEGREES = ["taller", "older", "richer", "stronger", "faster", "heavier"] as const;
+/** Fates of kinds. */
+export const FATES = ["were sold", "were found", "were seen", "were counted", "were painted", "were moved"] as const;
+/** Comparatives. */
+export const DEGREES = ["taller", "older", "richer", "stronger", "faster", "heavier"] as const;
 
 const has = (who: string, where: string): string => `${who} has visited ${where}.`;
 const hasNot = (who: string, where: string): string => `${who} has not visited ${where}.`;
@@ -149,12 +151,17 @@ export function drawFragment(
   return balanced(count).map((item) => withDemonstrations(balanced(shots), item));
 }
 
-function question({ pairings }: Fragment, truth: number, random: Random): ChoiceItem {
-  const [names, cities] = [draw(random, NAMES, 4), draw(random, CITIES, 4)];
-  const [premise, hypothesis] = pairings(random, names, cities)[truth]!;
+function question(fragment: Fragment, truth: number, random: Random): ChoiceItem {
+  const [premise, hypothesis] = drawPairing(fragment, truth, random);
   return {
     prompt: `${premise}\nQuestion: ${hypothesis} True, False or Unknown?\nAnswer:`,
     choices: TRUTHS,
     answer: truth,
   };
+}
+
+/** Draws a premise and a hypothesis of a fragment. @param truth place in `TRUTHS` of the answer */
+export function drawPairing({ pairings }: Fragment, truth: number, random: Random): Pairing {
+  const [names, cities] = [draw(random, NAMES, 4), draw(random, CITIES, 4)];
+  return pairings(random, names, cities)[truth]!;
 }

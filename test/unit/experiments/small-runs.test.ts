@@ -4,7 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openStore, type Store } from "../../../backend/store/store.ts";
+import type { Experiment } from "../../../experiments/base.ts";
 import { experimentParameters, experiments, runExperiment } from "../../../experiments/index.ts";
+import { type ToyParams, toyClaims, toyFinding, toyStages } from "../../../experiments/meaning/fragment-toys.ts";
 import { buildCli } from "../../helpers/cli.ts";
 
 const SMALL = { seeds: [0, 1], steps: 100, n_layers: 1, d_model: 8, batch: 8, rows: 32 };
@@ -76,6 +78,32 @@ describe("a very small run of", () => {
     const again = await run();
     expect(again.report.claims).toEqual(report.claims);
     expect(await measurements()).toEqual(kept);
+  });
+
+  test("the toys of semantic-fragments trains each toy and fine-tunes it twice; again, it trains nothing", async () => {
+    const changes = { seeds: [0, 1], steps: 100, tuning_steps: 20, n_layers: 1, n_heads: 1, d_model: 8, batch: 8, evaluation_rows: 30 }; // biome-ignore format: one line
+    const params = experimentParameters(experiments, "semantic-fragments", "quick", { ...changes });
+    const experiment: Experiment = {
+      ...experiments.get("semantic-fragments"),
+      claims: toyClaims,
+      stages: (all) => toyStages(all as ToyParams),
+      run: (all, context) => toyFinding(all as ToyParams, context),
+    };
+    const run = () => runExperiment(experiment, { store, preset: "quick", params, command: "" });
+    const { report } = await run();
+    expect(report.runs).toHaveLength(6);
+    expect(report.claims.map(({ verdict }) => verdict)).toEqual(report.claims.map(() => "too few seeds to tell"));
+    expect(report.figures.map(({ name }) => name)).toEqual(["toys-tuning", "toys"]);
+    // A fine-tuning begins with the very model that the first training ends with.
+    const last = (id: string, name: string) => store.metrics(id).get(name)!.at(-1)!.value;
+    for (const [first, ...tuned] of [[0, 2, 3], [1, 4, 5]].map((places) => places.map((place) => report.runs[place]!))) // biome-ignore format: one line
+      for (const id of tuned)
+        expect(store.metrics(id).get("plain.loss")![0]!.value).toBeCloseTo(last(first!, "plain.loss"), 5);
+    const before = store.runs().length;
+    expect((await run()).report.claims).toEqual(report.claims);
+    expect(store.runs()).toHaveLength(before);
+    const full = await runExperiment(experiment, { store, preset: "quick", params: { ...params, seeds: [0, 1, 2, 3] }, command: "" }); // biome-ignore format: one line
+    expect(full.report.claims[0]).toMatchObject({ verdict: "not trained to the end", why: expect.stringContaining("100 of 2,000 steps") }); // biome-ignore format: one line
   });
 
   test("uncertainty is refused before it trains where no pair is left behind those of training", async () => {

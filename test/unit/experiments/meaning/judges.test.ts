@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ClaimResult } from "../../../../experiments/base.ts";
 import { type AnsweredItem, accuracyOf, type ChoiceValues, calibrated, chosen, rights } from "../../../../experiments/meaning/choices.ts"; // biome-ignore format: one line
+import { type FragmentCurves, judgeToys, type ToySeed } from "../../../../experiments/meaning/fragment-toys.ts";
 import { judge as judgeFaithfulness } from "../../../../experiments/meaning/semantic-faithfulness.ts";
 import { judge as judgeFragments } from "../../../../experiments/meaning/semantic-fragments.ts";
 import { judge as judgeReasoners } from "../../../../experiments/meaning/semantic-reasoners.ts";
@@ -110,5 +111,49 @@ describe("the claims on fragments", () => {
   it("are not where they do not, and open on a model that infers nothing", () => {
     expect(verdicts(judgeFragments(four(seed(12, 12, 12))))).toEqual({ poor: "not reproduced", taught: "not reproduced" }); // biome-ignore format: one line
     expect(verdicts(judgeFragments(four(seed(3, 3, 3))))["poor"]).toBe("inconclusive at this scale");
+  });
+});
+
+describe("the claims on toys about fragments", () => {
+  /** A training of eleven measurements whose accuracies are chance's until a step. @param rises step from which they are what it ends with */
+  const training = (plain: number, logic: number, rises = 50): FragmentCurves => {
+    const steps = Array.from({ length: 11 }, (_, i) => 50 * i);
+    const curve = (end: number) => ({ steps, values: steps.map((step) => (step < rises ? 1 / 3 : end)) });
+    return Object.fromEntries([[PLAIN.name, curve(plain)], ...FRAGMENTS.map(({ name }) => [name, curve(logic)])]);
+  };
+  const toy = (changes: Partial<ToySeed> = {}): ToySeed => ({
+    ...{ plain: training(1, 0.35), alone: training(0.4, 0.95), mixed: training(0.97, 0.93) },
+    ...changes,
+  });
+  const judged = (changes: Partial<ToySeed> = {}, steps = 2000) =>
+    verdicts(judgeToys(Array.from({ length: 4 }, () => toy(changes)), steps)); // biome-ignore format: one line
+  const all = (verdict: string) => ({ "toy-poor": verdict, "toy-mastered": verdict, "toy-inoculated": verdict });
+
+  it("are borne out where fragments go badly, are soon learned, and plain inference stays", () => {
+    expect(judged()).toEqual(all("reproduced"));
+    const measured = judgeToys([toy()], 2000).map((claim) => claim.measured);
+    expect(measured[1]!["steps to 0.9"]).toBe("46");
+    expect(measured[2]!["fine-tuned on fragments alone, by seed"]).toBe("0.40");
+  });
+
+  it("are open where the toy is not able in plain inference", () => {
+    expect(judged({ plain: training(0.85, 0.35) })).toEqual(all("inconclusive at this scale"));
+  });
+
+  it("on poor fragments need a difference", () => {
+    expect(judged({ plain: training(1, 0.9) })["toy-poor"]).toBe("not reproduced");
+  });
+
+  it("on mastery need it to come soon, to stay, and in the mean over all fragments", () => {
+    expect(judged({}, 150)["toy-mastered"]).toBe("not reproduced");
+    const ending = training(0.4, 0.95);
+    const lost = Object.fromEntries(Object.entries(ending).map(([name, { steps, values }]) => [name, { steps, values: values.with(-1, 0.8) }])); // biome-ignore format: one line
+    expect(judged({ alone: lost })["toy-mastered"]).toBe("not reproduced");
+    expect(judged({ alone: { ...ending, negation: training(0, 0.5)["negation"]! } })["toy-mastered"]).toBe("not reproduced"); // biome-ignore format: one line
+  });
+
+  it("on inoculation need both plain inference and fragments", () => {
+    for (const mixed of [training(0.94, 0.95), training(1, 0.89)])
+      expect(judged({ mixed })).toEqual({ ...all("reproduced"), "toy-inoculated": "not reproduced" });
   });
 });

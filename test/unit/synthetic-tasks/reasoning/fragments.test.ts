@@ -1,7 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../../../../backend/common/random.ts";
+import { predictorLevel } from "../../../../backend/training/evaluations.ts";
+import type { Batch } from "../../../../backend/training/task.ts";
 import { CITIES, NAMES } from "../../../../synthetic-tasks/contexts/vocabulary.ts";
-import { drawFragment, FRAGMENTS, PLAIN, TRUTHS } from "../../../../synthetic-tasks/reasoning/fragments.ts";
+import { tasks } from "../../../../synthetic-tasks/index.ts";
+import { FRAGMENT_WORDS, pairingOf, QUESTION_WORDS, questionIds } from "../../../../synthetic-tasks/reasoning/fragment-words.ts"; // biome-ignore format: one line
+import { drawFragment, drawPairing, FRAGMENTS, PLAIN, TRUTHS } from "../../../../synthetic-tasks/reasoning/fragments.ts"; // biome-ignore format: one line
+import { logicFragments as task } from "../../../../synthetic-tasks/reasoning/logic-fragments.ts";
 
 /** Every way in which people can have visited cities, as sets of "who where". */
 function* worlds(people: readonly string[], cities: readonly string[]): Generator<Set<string>> {
@@ -46,10 +51,38 @@ function truthOf(premise: string, hypothesis: string): string {
   // Somebody and somewhere else, so that a sentence about all is not one about those named.
   const people = [...names, "Other"];
   const places = [...cities, ...(hypothesis.includes("cities") ? ["Here", "There", "Nowhere"] : [])];
-  const found = new Set<boolean>();
+  const found: boolean[] = [];
   for (const world of worlds(people, places))
-    if (holds(premise, world, people, places)) found.add(holds(hypothesis, world, people, places));
-  return found.size === 2 ? "Unknown" : found.has(true) ? "True" : "False";
+    if (holds(premise, world, people, places)) found.push(holds(hypothesis, world, people, places));
+  return truthAmong(found);
+}
+
+/** The answer, by the truths of a hypothesis wherever its premise holds. */
+function truthAmong(found: readonly boolean[]): string {
+  expect(found).not.toEqual([]);
+  return found.every(Boolean) ? "True" : found.some(Boolean) ? "Unknown" : "False";
+}
+
+/** The same of a comparison, over all orders. */
+function orderTruth(premise: string, hypothesis: string): string {
+  const [known, asked] = [premise, hypothesis].map((part) => [...part.matchAll(/([A-Z]\w+) is \w+ than ([A-Z]\w+)/g)].map(([, a, b]) => [a!, b!] as const)) as [[string, string][], [string, string][]]; // biome-ignore format: one line
+  const [a, b, c] = [...new Set(known.flat())] as [string, string, string];
+  const orders = [[a, b, c], [a, c, b], [b, a, c], [b, c, a], [c, a, b], [c, b, a]]; // biome-ignore format: one line
+  const above = (order: string[], [x, y]: readonly [string, string]) => order.indexOf(x) < order.indexOf(y);
+  return truthAmong(orders.filter((order) => known.every((pair) => above(order, pair))).map((order) => above(order, asked[0]!))); // biome-ignore format: one line
+}
+
+/** The same of a fate of kinds, over all worlds of one thing of the kind and one other of the whole, which have the fate or not. */
+function setTruth(premise: string, hypothesis: string): string {
+  const wholes = ["animals", "flowers", "tools", "birds", "trees", "fruits", "people", "furniture items", "vehicles", "instruments"]; // biome-ignore format: one line
+  const truth = ([kind, other]: readonly boolean[], sentence: string) => {
+    const [, quantifier, noun] = /^(All|Some|No) ([\w ]+?) were/.exec(sentence)!;
+    const members = wholes.includes(noun!) ? [kind, other] : [kind];
+    if (quantifier === "All") return members.every(Boolean);
+    return quantifier === "Some" ? members.some(Boolean) : !members.some(Boolean);
+  };
+  const all = [[true, true], [true, false], [false, true], [false, false]]; // biome-ignore format: one line
+  return truthAmong(all.filter((world) => truth(world, premise)).map((world) => truth(world, hypothesis)));
 }
 
 const VISITS = [PLAIN, ...FRAGMENTS].filter(({ name }) => !["comparative", "monotonicity"].includes(name));
@@ -65,29 +98,16 @@ describe("fragments of logic", () => {
   it("comparative: answers are what the orders say in which the premise holds", () => {
     const fragment = FRAGMENTS.find(({ name }) => name === "comparative")!;
     for (const { prompt, choices, answer } of drawFragment(fragment, { count: 12, shots: 0 }, new Random(3))) {
-      const [premise, hypothesis] = prompt.split("\nQuestion: ").map((part) => [...part.matchAll(/([A-Z]\w+) is \w+ than ([A-Z]\w+)/g)].map(([, a, b]) => [a!, b!] as const)); // biome-ignore format: one line
-      const [a, b, c] = [...new Set(premise!.flat())] as [string, string, string];
-      const orders = [[a, b, c], [a, c, b], [b, a, c], [b, c, a], [c, a, b], [c, b, a]]; // biome-ignore format: one line
-      const above = (order: string[], [x, y]: readonly [string, string]) => order.indexOf(x) < order.indexOf(y);
-      const found = new Set(orders.filter((order) => premise!.every((pair) => above(order, pair))).map((order) => above(order, hypothesis![0]!))); // biome-ignore format: one line
-      expect(found.size === 2 ? "Unknown" : found.has(true) ? "True" : "False").toBe(choices[answer]);
+      const [premise, hypothesis] = prompt.split("\nQuestion: ") as [string, string];
+      expect(`${prompt} ${orderTruth(premise, hypothesis)}`).toBe(`${prompt} ${choices[answer]}`);
     }
   });
 
   it("monotonicity: answers are what the sets say in which the premise holds, of kinds that there are", () => {
     const fragment = FRAGMENTS.find(({ name }) => name === "monotonicity")!;
-    // A world: one of the kind, one other of the whole; each has the fate or not.
-    const all = [[true, true], [true, false], [false, true], [false, false]] as const; // biome-ignore format: one line
     for (const { prompt, choices, answer } of drawFragment(fragment, { count: 18, shots: 0 }, new Random(4))) {
-      const sentences = [...prompt.matchAll(/(All|Some|No) ([\w ]+?) were/g)].map(([, quantifier, noun]) => ({ quantifier, noun })); // biome-ignore format: one line
-      const wholes = ["animals", "flowers", "tools", "birds", "trees", "fruits", "people", "furniture items", "vehicles", "instruments"]; // biome-ignore format: one line
-      const truth = ([kind, other]: (typeof all)[number], { quantifier, noun }: (typeof sentences)[number]) => {
-        const members = wholes.includes(noun!) ? [kind, other] : [kind];
-        if (quantifier === "All") return members.every(Boolean);
-        return quantifier === "Some" ? members.some(Boolean) : !members.some(Boolean);
-      };
-      const found = new Set(all.filter((world) => truth(world, sentences[0]!)).map((world) => truth(world, sentences[1]!))); // biome-ignore format: one line
-      expect(`${prompt} ${found.size === 2 ? "Unknown" : found.has(true) ? "True" : "False"}`).toBe(`${prompt} ${choices[answer]}`); // biome-ignore format: one line
+      const [premise, hypothesis] = prompt.split("\nQuestion: ") as [string, string];
+      expect(`${prompt} ${setTruth(premise, hypothesis)}`).toBe(`${prompt} ${choices[answer]}`);
     }
   });
 
@@ -102,5 +122,77 @@ describe("fragments of logic", () => {
         for (const truth of TRUTHS) expect(blocks.filter((block) => block.endsWith(` ${truth}`))).toHaveLength(2);
       }
     }
+  });
+});
+
+describe("the task of fragments, word by word", () => {
+  const params = (raw: object = {}) => tasks.parse("logic-fragments", { ...raw }) as Parameters<typeof task.sample>[1];
+  const rows = 900;
+  const documents = (batch: Batch) => Array.from({ length: batch.rows }, (_, row) => task.document!(null, params(), batch, row) as { premise: string; hypothesis: string; answer: string; fragment: string }); // biome-ignore format: one line
+  const key = ({ premise, hypothesis }: { premise: string; hypothesis: string }) => `${premise} ${hypothesis}`;
+  const training = task.sample(null, params(), new Random(1, 1), rows);
+
+  it("has a word for every one of the generators', and gives their sentences back", () => {
+    for (const [f, fragment] of [PLAIN, ...FRAGMENTS].entries())
+      for (let i = 0; i < 300; i++) {
+        const pairing = drawPairing(fragment, i % 3, new Random(i, f));
+        const question = questionIds(pairing);
+        expect(question.every((id) => id >= 0 && id < FRAGMENT_WORDS.length)).toBe(true);
+        expect([question.length, pairingOf(question)]).toEqual([QUESTION_WORDS, pairing]);
+      }
+    expect(new Set(FRAGMENT_WORDS).size).toBe(FRAGMENT_WORDS.length);
+  });
+
+  it("has right answers: those of all worlds, orders or sets in which the premise holds", () => {
+    for (const name of ["fragments", "plain"])
+      for (const { premise, hypothesis, answer, fragment } of documents(
+        task.evaluations[name]!.sample(null, params(), new Random(5, 2), 90),
+      )) {
+        // biome-ignore format: one line
+        const truth = fragment === "comparative" ? orderTruth : fragment === "monotonicity" ? setTruth : truthOf;
+        expect(`${premise} ${hypothesis} ${truth(premise, hypothesis)}`).toBe(`${premise} ${hypothesis} ${answer}`);
+      }
+  });
+
+  it("has every answer equally often in every split, so that guessing gets a third", () => {
+    const splits = Object.entries(task.evaluations).map(([name, { sample }]) => [name, sample(null, params(), new Random(3, 4), rows)] as const); // biome-ignore format: one line
+    for (const [name, { classes }] of [["training", training] as const, ...splits])
+      for (const truth of [0, 1, 2]) expect([name, classes!.filter((each) => each === truth).length]).toEqual([name, rows / 3]); // biome-ignore format: one line
+    for (const { chance } of Object.values(task.evaluations)) expect(chance!(params())).toEqual({ accuracy: 1 / 3, loss: Math.log(3) }); // biome-ignore format: one line
+  });
+
+  it("has no name in the hypothesis that tells the answer of plain inference", () => {
+    const { tokens, classes } = task.evaluations["plain"]!.sample(null, params(), new Random(6, 4), 15_000);
+
+    const name = FRAGMENT_WORDS.indexOf("Julia");
+    const asked = classes!.filter((_, r) => tokens![(r + 1) * QUESTION_WORDS - 6] === name);
+    expect(asked.length).toBeGreaterThan(250);
+    for (const truth of [0, 1, 2]) expect(Math.abs(asked.filter((each) => each === truth).length / asked.length - 1 / 3)).toBeLessThan(0.1); // biome-ignore format: one line
+  });
+
+  it("draws evaluations from questions that training never shows", () => {
+    const held = Object.values(task.evaluations).flatMap(({ sample }) => documents(sample(null, params(), new Random(1, 1), 300)).map(key)); // biome-ignore format: one line
+    // Few different ones, so that a training that showed them would have shown most of them.
+    const narrow = params({ fragments: ["monotonicity", "quantifier"] });
+    const shown = new Set([...documents(training), ...documents(task.sample(null, narrow, new Random(8, 1), 10_000))].map(key)); // biome-ignore format: one line
+    expect(held.filter((each) => shown.has(each))).toEqual([]);
+    expect(shown.size).toBeGreaterThan(1500);
+  });
+
+  it("trains on the fragments that are named, plain inference with its share", () => {
+    const shares = (raw: object) => {
+      const all = documents(task.sample(null, params(raw), new Random(2, 1), 3000)).map(({ fragment }) => fragment);
+      return Object.fromEntries([...new Set(all)].map((name) => [name, all.filter((each) => each === name).length / 3000])); // biome-ignore format: one line
+    };
+    expect(shares({ fragments: ["plain"], plain_share: 0 })).toEqual({ plain: 1 });
+    expect(Object.keys(shares({ fragments: ["negation"], plain_share: 1 }))).toEqual(["negation"]);
+    const mixed = shares({ plain_share: 0.3 });
+    expect(mixed["plain"]).toBeCloseTo(0.3, 1);
+    for (const { name } of FRAGMENTS) expect(mixed[name]).toBeCloseTo(0.1, 1);
+  });
+
+  it("has the right answer as reference: no loss, full accuracy", () => {
+    const drawn = task.evaluations["fragments"]!.sample(null, params(), new Random(4), 60);
+    expect(predictorLevel(task.shape(params()), drawn, task.reference!.predict(null, params(), drawn))).toEqual({ loss: 0, accuracy: 1 }); // biome-ignore format: one line
   });
 });
