@@ -8,10 +8,9 @@ import type { ModelConfig } from "../config.ts";
 import type { Window } from "../transformer/attention.ts";
 import { requireAttention } from "../transformer/mixers/index.ts";
 import { requireEqualHeads } from "../transformer/unequal-heads.ts";
-import { type CacheForm, describeForm, FormCodings } from "./forms/form.ts";
-import type { SampledPage } from "./forms/kvquant.ts";
-import { HeadCache, type HeldBytes } from "./heads/head-cache.ts";
-import type { WholePage } from "./heads/head-rows.ts";
+import { CacheRow } from "./cache-row.ts";
+import { type CacheForm, describeForm } from "./forms/form.ts";
+import type { HeadCache, HeldBytes } from "./heads/head-cache.ts";
 import { rowsAllocated } from "./page-rows.ts";
 import { type CacheStorage, concatenated, type StoredRows } from "./storage/storage.ts";
 import { storageOf } from "./storage/storages.ts";
@@ -45,9 +44,6 @@ const OPTIONS: Rules<KvCacheOptions> = {
   form: ANYTHING,
 };
 
-/** Pages of each KV head that a form learns from, at most: those in equal distances. */
-const SAMPLED = 8;
-
 /** Keys and values that one KV head of one row holds. */
 export interface HeldRows {
   /** [held, d_head], rotated where the model rotates; the values alike. */
@@ -62,18 +58,6 @@ export interface HeadPlace {
   readonly layer: number;
   readonly row: number;
   readonly head: number;
-}
-
-/** One row of a cache: a sequence. */
-interface CacheRow {
-  /** Positions up to now: tokens seen, without those that a new numbering has left out. */
-  length: number;
-  /** Tokens left out. */
-  skipped: number;
-  /** By layer and KV head. */
-  heads: HeadCache[][];
-  /** Made when a page is first put into codes. */
-  codings: FormCodings | undefined;
 }
 
 /**
@@ -106,10 +90,7 @@ export class KvCache {
     this.windows = Array.from({ length: this.layers }, (_, layer) =>
       Array.from({ length: config.n_key_value_heads }, (_, g) => options.windows?.[layer]?.[g]),
     );
-    const heads = () => this.windows.map((row) => row.map((window) => new HeadCache(this.storage, window)));
-    this.#rows = Array.from({ length: options.rows ?? 1 }, () => {
-      return { length: 0, skipped: 0, heads: heads(), codings: undefined };
-    });
+    this.#rows = Array.from({ length: options.rows ?? 1 }, () => CacheRow.empty(this.storage, this.windows));
   }
 
   /** Caches' rows side by side in one, in their order; the caches are empty afterwards. @throws HeadscopeError (usage) where they are not alike */
@@ -142,7 +123,7 @@ export class KvCache {
 
   /** Tokens seen, by row. */
   get seen(): readonly number[] {
-    return this.#rows.map(({ length, skipped }) => length + skipped);
+    return this.#rows.map(({ seen }) => seen);
   }
 
   /** Form of keys and values. */
@@ -178,40 +159,22 @@ export class KvCache {
   encode(rows: Iterable<number> = this.#rows.keys()): void {
     const form = this.#form;
     if (!form) return;
-    for (const r of rows) {
-      const row = this.#rows[r]!;
-      row.heads.forEach((heads, layer) => {
-        const whole = heads.map((head) => head.rows.wholePages(row.length, form.recent));
-        if (whole.every((pages) => pages.length === 0)) return;
-        row.codings ??= new FormCodings(this.#config, form);
-        const codings = row.codings;
-        const sample = (): SampledPage[] => whole.flatMap((pages) => this.#sampled(pages));
-        heads.forEach((head, g) => {
-          for (const each of whole[g]!) {
-            const coding = codings.of(layer, { number: each.number, rows: each.page.rows }, sample);
-            head.rows.replace(each, this.storage.code!(each.page, coding, each.positions));
-          }
-        });
-      });
-    }
+    for (const r of rows) this.#rows[r]!.encode(form, this.#config, this.storage);
   }
 
   /** By layer and KV head of a row, the channels that are left of keys that were pruned; undefined where none were. */
   channels(row: number): number[][][] | undefined {
-    const { heads } = this.#rows[row]!;
-    if (heads.flat().every(({ channels }) => channels === undefined)) return undefined;
-    const all = Array.from({ length: this.#config.d_head }, (_, channel) => channel);
-    return heads.map((layer) => layer.map(({ channels }) => [...(channels ?? all)]));
+    return this.#rows[row]!.channels(this.#config.d_head);
   }
 
   /** True where a KV head has a row that stands for several tokens. */
   get summarises(): boolean {
-    return this.#rows.some(({ heads }) => heads.flat().some(({ summarised }) => summarised > 0));
+    return this.#rows.some(({ summarises }) => summarises);
   }
 
   /** Bytes allocated for keys and values; pages that forks share count in each. */
   get bytes(): number {
-    return this.#rows.flatMap(({ heads }) => heads.flat()).reduce((sum, head) => sum + head.bytes, 0);
+    return this.#rows.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** Bytes that the same tokens would take with every head full, and no page in codes. */
@@ -290,26 +253,21 @@ export class KvCache {
   /** Counts tokens of a row that restored heads have left out in a new numbering of their positions. */
   skip(row: number, tokens: number): void {
     this.#checkRows([row]);
-    this.#rows[row]!.skipped += tokens;
+    this.#rows[row]!.skip(tokens);
   }
 
   /** Counts tokens whose keys and values all layers have written, for every row or by row. */
   advance(tokens: number | readonly number[]): void {
     this.#rows.forEach((row, r) => {
-      row.length += byRow(tokens, r);
+      row.advance(byRow(tokens, r));
     });
   }
 
   /** The same tokens in a cache of their own, of all rows or of one: pages are shared, and copied once either is to write them. */
   fork(row?: number): KvCache {
     if (row !== undefined) this.#checkRows([row]);
-    const forked = (row === undefined ? this.#rows : [this.#rows[row]!]).map(({ length, skipped, heads, codings }) => ({
-      length,
-      skipped,
-      codings: codings?.fork(),
-      heads: heads.map((layer) => layer.map((head) => new HeadCache(this.storage, head.window, head))),
-    }));
-    return this.#with(forked);
+    const forked = row === undefined ? this.#rows : [this.#rows[row]!];
+    return this.#with(forked.map((each) => each.fork(this.storage)));
   }
 
   /**
@@ -322,17 +280,7 @@ export class KvCache {
         remedy: "start from one whose heads are all full",
       });
     const cache = new KvCache(this.#config, { ...this.#options, form: this.#form, rows: 1, windows });
-    cache.#rows = this.#rows.map(({ length, skipped, heads, codings }) => ({
-      length,
-      skipped,
-      codings: codings?.fork(),
-      heads: heads.map((layer, l) =>
-        layer.map((head, g) => {
-          const window = cache.windows[l]![g];
-          return window ? HeadCache.streaming(head, length, window) : new HeadCache(this.storage, undefined, head);
-        }),
-      ),
-    }));
+    cache.#rows = this.#rows.map((row) => row.streaming(this.storage, cache.windows));
     return cache;
   }
 
@@ -340,7 +288,7 @@ export class KvCache {
   take(rows: readonly number[]): void {
     this.#checkRows(rows);
     const kept = rows.map((row) => this.#rows[row]!);
-    for (const row of this.#rows) if (!kept.includes(row)) free(row);
+    for (const row of this.#rows) if (!kept.includes(row)) row.dispose();
     this.#rows = kept;
   }
 
@@ -354,19 +302,9 @@ export class KvCache {
     checkOptions("truncate", { length }, { length: this.#eachRow }, ["length"]);
     const shortened = this.#rows
       .map((row, r) => ({ row, tokens: byRow(length, r) }))
-      .filter(({ row, tokens }) => tokens < row.length + row.skipped);
-    for (const { row } of shortened) for (const head of row.heads.flat()) head.checkTruncation(row.length);
-    for (const { row, tokens } of shortened) {
-      const heads = row.heads.flat();
-      const ends = heads.map((head) => head.endOf(tokens, row.skipped));
-      const to = Math.max(...ends);
-      heads.forEach((head, i) => {
-        head.truncate(row.length, ends[i]!);
-        if (ends[i]! < to) head.countOn(to);
-      });
-      row.length = to;
-      row.skipped = tokens - to;
-    }
+      .filter(({ row, tokens }) => tokens < row.seen);
+    for (const { row } of shortened) row.checkTruncation();
+    for (const { row, tokens } of shortened) row.truncate(tokens);
   }
 
   /** Forgets, of one KV head, all positions but those given. @throws HeadscopeError (usage) for positions that it does not hold */
@@ -409,17 +347,7 @@ export class KvCache {
    */
   renumber(row: number): void {
     this.#checkRows([row]);
-    const own = this.#rows[row]!;
-    const heads = own.heads.flat();
-    const counts = new Set(heads.map((head) => head.positions(own.length).length));
-    if (counts.size !== 1 || heads.some(({ window }) => window))
-      throw new HeadscopeError("usage", "only heads that hold as many tokens, and don't stream, can be numbered anew", {
-        remedy: "let as many tokens go from each head",
-      });
-    for (const head of heads) head.renumber(own.length, own.skipped);
-    const [count] = [...counts] as [number];
-    own.skipped += own.length - count;
-    own.length = count;
+    this.#rows[row]!.renumber();
   }
 
   /**
@@ -428,9 +356,7 @@ export class KvCache {
    */
   standFor(row: number, tokens: readonly number[], seen: number): void {
     this.#checkRows([row]);
-    const own = this.#rows[row]!;
-    for (const head of own.heads.flat()) head.standFor(tokens);
-    own.skipped = seen - own.length;
+    this.#rows[row]!.standFor(tokens, seen);
   }
 
   /** The tokens that one KV head holds, ascending: its positions, unless they were numbered anew. */
@@ -487,7 +413,7 @@ export class KvCache {
 
   /** Frees all pages that nobody else holds. */
   dispose(): void {
-    for (const row of this.#rows.splice(0)) free(row);
+    for (const row of this.#rows.splice(0)) row.dispose();
   }
 
   /** A cache like this one with other rows. */
@@ -523,25 +449,6 @@ export class KvCache {
     };
   }
 
-  /** Pages of a KV head that a form learns from, with their numbers. */
-  #sampled(pages: readonly WholePage[]): SampledPage[] {
-    const step = Math.max(1, pages.length / SAMPLED);
-    return Array.from({ length: Math.min(pages.length, SAMPLED) }, (_, i) => pages[Math.floor(i * step)]!).map(
-      ({ number, page, positions }) => {
-        const { keys, values } = this.storage.read(Int32Array.of(page.id, 0, 0, page.rows));
-        const sampled = {
-          keys: keys.dataSync() as Float32Array,
-          values: values.dataSync() as Float32Array,
-          positions,
-          firstRows: number === 0 ? 1 : 0,
-        };
-        keys.dispose();
-        values.dispose();
-        return sampled;
-      },
-    );
-  }
-
   #checkRows(rows: readonly number[]): void {
     const bad = rows.find((row, i) => !(row in this.#rows) || rows.indexOf(row) !== i);
     if (bad !== undefined || rows.length === 0)
@@ -553,8 +460,4 @@ export class KvCache {
 
 function byRow(tokens: number | readonly number[], row: number): number {
   return typeof tokens === "number" ? tokens : tokens[row]!;
-}
-
-function free({ heads }: CacheRow): void {
-  for (const head of heads.flat()) head.dispose();
 }
