@@ -18,7 +18,6 @@ import { linearRegression } from "./linear-regression.ts";
 import { logisticRegression } from "./logistic-regression.ts";
 import { randomProjections } from "./projections/random-projections.ts";
 import { logicFragments } from "./reasoning/logic-fragments.ts";
-import { storyQuestions } from "./reasoning/story-questions.ts";
 import { wordRoles } from "./roles/word-roles.ts";
 import { ambiguousRooms } from "./rooms/ambiguous-rooms.ts";
 import { slidingWindow } from "./windows/sliding-window.ts";
@@ -46,7 +45,6 @@ export const tasks: Registry<SyntheticTask> = registry<SyntheticTask>("task", [
   discreteWeights,
   noiseLevels,
   logicFragments,
-  storyQuestions,
 ]);
 
 export type { Batch, Evaluation, Reference, SyntheticTask, TaskShape } from "../backend/training/task.ts";

@@ -9,23 +9,20 @@ export const DEEDS: readonly (readonly [string, string])[] = [
   ["cleaned", "clean"], ["stole", "steal"],
 ]; // biome-ignore format: a table
 /** Deeds between people, none of which goes both ways by itself. */
-export const DEALINGS: readonly (readonly [string, string])[] = [
+const DEALINGS: readonly (readonly [string, string])[] = [
   ["paid", "pay"], ["called", "call"], ["helped", "help"], ["followed", "follow"], ["thanked", "thank"], ["visited", "visit"],
   ["blamed", "blame"], ["trusted", "trust"],
 ]; // biome-ignore format: a table
 
 /** Things that are answers: the words that tokenizers leave whole. */
-export const WHOLE_THINGS: readonly string[] = THINGS.filter((thing) => thing !== "suitcase");
+const WHOLE_THINGS = THINGS.filter((thing) => thing !== "suitcase");
 
 /** Answers to questions of yes and no. */
 export const POLAR: readonly string[] = ["yes", "no", "unknown"];
 const [YES, NO, UNKNOWN] = [0, 1, 2] as const;
 
-/** Answer to a question for a thing where there was none. */
-export const NOTHING = "nothing";
-
 /** Sentences of a story. */
-export const SENTENCES = 3;
+const SENTENCES = 3;
 
 /** Ways in which a story is asked about, or changed before it is asked about. */
 export const STORY_QUESTIONS = [
@@ -72,11 +69,7 @@ export function drawStory(random: Random): StoryItems {
   ];
   const order = random.permutation(polarShots.length);
   const polarWith = (item: ChoiceItem): ChoiceItem => withDemonstrations(order.map((i) => polarShots[i]!), item); // biome-ignore format: one line
-  const whichShots = [
-    which(first, { of: first[a]!, answer: a }),
-    which(second, { of: second[b]!, answer: b }),
-    which(third, { of: third[a]!, answer: SENTENCES, negated: a }),
-  ];
+  const whichShots = [which(first, a), which(second, b), which(third, a, "negated")];
   const whichOrder = random.permutation(whichShots.length);
   const whichWith = (item: ChoiceItem): ChoiceItem => withDemonstrations(whichOrder.map((i) => whichShots[i]!), item); // biome-ignore format: one line
   const place = random.integer(0, SENTENCES);
@@ -87,63 +80,12 @@ export function drawStory(random: Random): StoryItems {
     false: polarWith(polar(own, { of: { ...asked, what: own[elsewhere]!.what }, answer: NO })),
     deleted: polarWith(polar(own, { of: asked, answer: UNKNOWN, deleted: place })),
     negated: polarWith(polar(own, { of: asked, answer: NO, negated: place })),
-    which: whichWith(which(own, { of: asked, answer: place })),
-    "which-deleted": whichWith(which(own, { of: asked, answer: SENTENCES, deleted: place })),
-    "which-negated": whichWith(which(own, { of: asked, answer: SENTENCES, negated: place })),
+    which: whichWith(which(own, place)),
+    "which-deleted": whichWith(which(own, place, "deleted")),
+    "which-negated": whichWith(which(own, place, "negated")),
     ...roles(random),
   };
 }
-
-/** Questions that the sentence asked about answers as it stands; `unknown`, `nothing` and `stranger` are of somebody whom the story does not name. */
-export const WHOLE_QUESTIONS = [
-  "true",
-  "false",
-  "unknown",
-  "which",
-  "nothing",
-  "straight",
-  "other",
-  "stranger",
-] as const;
-/** One of `STORY_QUESTIONS` or `WHOLE_QUESTIONS`. */
-export type SingleQuestion = StoryQuestion | (typeof WHOLE_QUESTIONS)[number];
-
-/**
- * Draws a question about a story of its own, without demonstrations. In half of the stories another sentence is negated, and in half of those
- * whose own sentence stays, a further one is left out.
- */
-export function drawQuestion(random: Random, question: SingleQuestion): ChoiceItem {
-  const dealing = (["straight", "other", "swapped", "stranger"] as const).some((name) => name === question);
-  const events = dealing ? eventsWithPeople(random) : eventsWithThings(random);
-  const [place, elsewhere, further] = random.permutation(SENTENCES) as [number, number, number];
-  const own = question.split("-").at(-1)!;
-  const changes: Changes = {
-    ...(random.uniform() < 0.5 ? { negated: elsewhere } : {}),
-    ...(random.uniform() < 0.5 ? { deleted: further } : {}),
-    ...(own === "deleted" ? { deleted: place } : own === "negated" ? { negated: place } : {}),
-  };
-  const asked = events[place]!;
-  const stranger = { ...asked, who: outsiderOf(events, random) };
-  const other = { ...asked, what: events[elsewhere]!.what };
-  const ask = (of: Event, answer: number) => polar(events, { of, answer, ...changes }, dealing ? WITH_PEOPLE : WITH_THINGS);
-  const askWhich = (of: Event, answer: number) => which(events, { of, answer, ...changes });
-  const questions: Readonly<Record<SingleQuestion, () => ChoiceItem>> = {
-    true: () => ask(asked, YES),
-    false: () => ask(other, NO),
-    unknown: () => ask(stranger, UNKNOWN),
-    deleted: () => ask(asked, UNKNOWN),
-    negated: () => ask(asked, NO),
-    which: () => askWhich(asked, place),
-    nothing: () => askWhich(stranger, SENTENCES),
-    "which-deleted": () => askWhich(asked, SENTENCES),
-    "which-negated": () => askWhich(asked, SENTENCES),
-    straight: () => ask(asked, YES),
-    other: () => ask(other, NO),
-    stranger: () => ask(stranger, UNKNOWN),
-    swapped: () => ask({ ...asked, who: asked.what, what: asked.who }, NO),
-  };
-  return questions[question]();
-} // biome-ignore format: a question a line
 
 /** Somebody whom a story does not name. */
 function outsiderOf(events: readonly Event[], random: Random): string {
@@ -184,15 +126,14 @@ function polar(
   return { prompt: `${told(events, changes, telling)}\nQuestion: ${question}\nAnswer:`, choices: POLAR, answer };
 }
 
-/** The answers are the things of the story, by sentence, and "nothing", which is right where the sentence is denied or gone. */
-function which(
-  events: readonly Event[],
-  { of: { who, deed }, answer, ...changes }: Changes & { of: Event; answer: number },
-): ChoiceItem {
+/** The answers are the things of the story and "nothing", which is right where the sentence is denied or gone. */
+function which(events: readonly Event[], place: number, change?: "deleted" | "negated"): ChoiceItem {
+  const { who, deed } = events[place]!;
+  const changes: Changes = change === undefined ? {} : { [change]: place };
   return {
     prompt: `${told(events, changes, WITH_THINGS)}\nQuestion: What did ${who} ${deed[1]}?\nAnswer:`,
-    choices: [...events.map(({ what }) => what), NOTHING],
-    answer,
+    choices: [...events.map(({ what }) => what), "nothing"],
+    answer: change === undefined ? place : events.length,
   };
 }
 
