@@ -48,6 +48,10 @@ export const definitionsSchema = z.object({
             .string()
             .optional()
             .describe("the parameter that lists the seeds which decide about it, default seeds"),
+          extent: z
+            .string()
+            .optional()
+            .describe("the parameter that says how much it rests on, such as its steps; absent for the experiment's own"),
         }),
       ),
       presets: z.array(z.string()),
