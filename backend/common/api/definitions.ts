@@ -51,7 +51,9 @@ export const definitionsSchema = z.object({
           extent: z
             .string()
             .optional()
-            .describe("the parameter that says how much it rests on, such as its steps; absent for the experiment's own"),
+            .describe(
+              "the parameter that says how much it rests on, such as its steps; absent for the experiment's own",
+            ),
         }),
       ),
       presets: z.array(z.string()),
