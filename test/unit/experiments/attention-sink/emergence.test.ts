@@ -79,7 +79,7 @@ describe("claims about attention sinks", () => {
 });
 
 describe("the settings of attention-sink-emergence", () => {
-  const sizes = { context: 24, vocabulary: 64, triggers: 6, contrast: 3 };
+  const sizes = { context: 24, vocabulary: 64, triggers: 6, contrast: 1.5 };
 
   it("learn bigrams unless told otherwise, with sizes that the other corpus has not", () => {
     const { task, params } = armPlan("base", sinkParameters.parse({}));
