@@ -94,10 +94,10 @@ export async function runExperiment(experiment: Experiment, options: ExperimentO
   };
   const { claims, figures, summary } = await experiment.run(params, context).finally(() => measurements.dispose());
   signal.throwIfAborted();
-  const { name, title, description, source } = experiment;
+  const { name, title, description, source, trials } = experiment;
   const results = decided(experiment, preset, params, claims);
   const parts = {
-    experiment: { name, title, description, source },
+    experiment: { name, title, description, source, trials },
     preset,
     parameters: params,
     command,

@@ -35,6 +35,7 @@ ${figures.map((figure, n) => `<figure><div class="plot" id="figure-${n}" role="i
 <section>
 <h2>How it was made</h2>
 <pre>${escapeXml(report.command)}</pre>
+${experiment.trials ? `<p>${escapeXml(`Tried: ${experiment.trials}`)}</p>` : ""}
 ${parametersTable(report)}
 <p class="faint">headscope ${escapeXml(report.headscope)}, ${escapeXml(report.created)}. Runs: ${report.runs.map(escapeXml).join(", ") || "none"}.</p>
 </section>

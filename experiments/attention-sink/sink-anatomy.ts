@@ -164,6 +164,7 @@ export const sinkAnatomy: Experiment<typeof parameters> = {
     "The first token of windows of text in a pretrained model, by layer: lengths of its hidden state, key and value against those of the " +
     "other tokens, and the angles of later queries with its key.",
   source: "Gu et al. 2025, When Attention Sink Emerges in Language Models",
+  trials: "Nothing was tried before the bounds were written, and none was changed.",
   parameters,
   presets: { quick: {}, full: { windows: 16 } },
   claims,

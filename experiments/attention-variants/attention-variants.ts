@@ -185,6 +185,9 @@ export const attentionVariants: Experiment<typeof parameters> = {
     "Transformers of one size regress linear functions in context: with softmax, with even powers of the scores over their sum (Power-Softmax), and with fewer or narrower keys or values " +
     "(Sigma's DiffQKV). Losses are compared seed by seed, as shares of the distance from the best predictor to answering 0.",
   source: `${POWER}; ${SIGMA}`,
+  trials:
+    "No trial was made: sizes, rates and steps are those of forgetting's models, with four heads. Thresholds were " +
+    "written before any training, and none was changed.",
   parameters,
   presets: {
     quick: {},

@@ -154,6 +154,10 @@ export const banditDistillation: Experiment<typeof parameters> = {
     "Transformers learn from histories of Bernoulli bandits what upper confidence bounds would pull next. Then they play themselves: their regret beside " +
     "the teacher's, Thompson sampling, and agents that explore by chance or not at all, with as many arms as in training and with more.",
   source: NIE,
+  trials:
+    "The agents alone were compared before the thresholds were written: the setting is one where exploring pays. " +
+    "One seed (7) was then trained for 500 steps of 1,500; as it was near its teacher, the preset was cut to 800. " +
+    "No threshold was changed.",
   parameters,
   presets: {
     quick: {},

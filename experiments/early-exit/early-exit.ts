@@ -190,6 +190,7 @@ export const earlyExit: Experiment<typeof parameters> = {
     "Every token of short texts of prose and code is read after every layer through the logit lens: the share that is already right, " +
     "and the layers saved where the model is left as soon as it is confident.",
   source: `${SUN}; ${JIN}`,
+  trials: "Nothing was tried before the thresholds were written, and none was changed.",
   parameters,
   presets: { quick: {}, full: { tokens: 130 } },
   claims,

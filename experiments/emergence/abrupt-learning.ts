@@ -310,6 +310,10 @@ export const abruptLearning: Experiment<typeof parameters> = {
     "remembered. The accuracy on new classes and the attention that it is made of are followed over training; classes K, " +
     "burstiness B and the exponent α of class frequencies decide which of the two abilities is learned.",
   source: REDDY,
+  trials:
+    "The trials by which an early version chose sizes, rate and steps were not written down. The claim on nested " +
+    "logits and its bounds were written before any were laid over a run. The full preset's rate of 0.1 and its " +
+    "clipping, in the place of the paper's 0.01 for more steps, are for the time.",
   parameters,
   presets: {
     quick: {},

@@ -249,6 +249,9 @@ export const inductionEmergence: Experiment<typeof parameters> = {
     "Small attention-only transformers of two layers, and of one, learn to continue repeated random tokens. Their in-context " +
     "accuracy, induction scores and previous-token scores are measured over training, and the order of events compared over seeds.",
   source: `${OLSSON}; ${ELHAGE}`,
+  trials:
+    "The trials by which an early version chose sizes and steps were not written down. No threshold was changed " +
+    "since.",
   parameters,
   presets: {
     quick: {},

@@ -277,6 +277,9 @@ export const bayesianPrism: Experiment<typeof parameters> = {
     "degrees. Their predictions are compared with the exact predictor that weighs every family's posterior mean by its evidence, on functions that the mixture holds and on " +
     "others, and the frequencies that they learn from few pairs are read.",
   source: AHUJA,
+  trials:
+    "No trial was made: sizes are those of learning-algorithm's smaller models. Steps and batch were set for the " +
+    "time; the batch was halved before any run had been looked at. Thresholds were written before any training.",
   parameters,
   presets: {
     quick: {},

@@ -184,6 +184,9 @@ export const forgetting: Experiment<typeof parameters> = {
     "Transformers learn linear functions of a few fixed weights and of fresh ones in context, and are fine-tuned on the fixed ones alone. Before and after, their " +
     "predictions are compared with ridge regression and with the posterior mean over the fixed weights; then labels are scaled, which ridge regression does not mind.",
   source: KOTHA,
+  trials:
+    "No trial was made: sizes are those of learning-algorithm's smaller models. Steps and batch were set for the " +
+    "time; the batch was halved before any run had been looked at. Thresholds were written before any training.",
   parameters,
   presets: {
     quick: {},

@@ -189,6 +189,9 @@ export const promot: Experiment<typeof parameters> = {
     "Transformers learn linear functions of a few fixed weights and of fresh ones in context, and are fine-tuned on the fixed ones: plainly, or a soft prompt first, then the weights " +
     "under it, whereupon the prompt is taken off. Controls are weights under vectors that were never trained, and prompt and weights together.",
   source: WANG,
+  trials:
+    "No trial was made: sizes, rates and steps are those of forgetting. Thresholds were written before any " +
+    "training, and none was changed.",
   parameters,
   presets: { quick: {}, full: { ...FULL, vectors: 16, prompt_steps: 2000 } },
   claims,

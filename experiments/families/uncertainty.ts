@@ -281,6 +281,10 @@ export const uncertainty: Experiment<typeof parameters> = {
     "Transformers learn linear functions with an unknown amount of noise in context and tell mean and variance of every y. Their normal laws are compared with " +
     "the exact mean and variance of the posterior: as in training, with larger weights or noise, with longer x, and with more pairs.",
   source: LIU,
+  trials:
+    "No trial was made: sizes were set for the time. The preset had 1,500 steps when it was first run; AFTER " +
+    "LOOKING it was lengthened to 6,000, with which the verdict on longer contexts turned to reproduced. No " +
+    "threshold was changed.",
   parameters,
   presets: {
     quick: {},

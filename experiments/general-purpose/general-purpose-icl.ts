@@ -59,6 +59,11 @@ export const generalPurposeIcl: Experiment<typeof generalParameters> = {
     "whether they remember tasks, find out which one they are in, or learn from the sequence alone. Recurrences of equal state or equal numbers of parameters are compared, " +
     "and the plateau before a model generalises is followed with a larger batch and with biased data.",
   source: "Kirsch et al. 2022, General-Purpose In-Context Learning by Meta-Learning Transformers",
+  trials:
+    "Single trainings (seed 10) over numbers of tasks and widths, two biases and two states came first; the three " +
+    "numbers of tasks, the bias and the steps are chosen by them. Thresholds were written after these trials and " +
+    "before the preset was run. A first start was stopped before any accuracy was looked at, and rows, points and " +
+    "the large batch cut for the time.",
   parameters: generalParameters,
   presets: {
     quick: {},

@@ -113,6 +113,10 @@ export const iclCircuit: Experiment<typeof parameters> = {
     "its forerunner token, forerunners to labels and labels to the query are counted; each step's attention is taken away, against " +
     "as many random edges; and what stays without all of them is measured.",
   source: CHO,
+  trials:
+    "Accuracies with 0, 4 and 8 demonstrations had been seen when the measure of a right answer and the label words " +
+    "were chosen, and a pilot of 4 prompts (seed 100) before the run. No threshold was changed after the pilot or " +
+    "after a run.",
   parameters,
   presets: { quick: {}, full: { seeds: [0, 1, 2, 3, 4, 5, 6, 7], prompts: 32, spans: 4, draws: 3 } },
   claims,

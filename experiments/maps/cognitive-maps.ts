@@ -260,6 +260,10 @@ export const cognitiveMaps: Experiment<typeof parameters> = {
     "the next move. The graph of the bottleneck's codes beside the room, and paths that are searched on it, against clusters of a plain transformer's " +
     "streams.",
   source: DEDIEU,
+  trials:
+    "Seed 0 of a larger room was trained for 600 steps and looked at; edges are the likeliest transition alone " +
+    "after that comparison, and the room, walks, batches and codes were made smaller. No threshold was changed, and " +
+    "the smaller room was not trained before the run.",
   parameters,
   presets: {
     quick: {},

@@ -194,6 +194,9 @@ export const semanticFaithfulness: Experiment<typeof parameters> = {
     "A pretrained model answers questions about short stories, behind examples of such questions: as the stories are, without the " +
     "sentence that decides, with its negation, and about who did it to whom.",
   source: CHATURVEDI,
+  trials:
+    "Nothing was tried with the pretrained model: thresholds and sizes were written before anything was measured. " +
+    "Toys were tried, which stayed at guessing, and are not part of the experiment.",
   parameters,
   presets: { quick: {}, full: { seeds: [0, 1, 2, 3, 4, 5, 6, 7], prompts: 96 } },
   claims,

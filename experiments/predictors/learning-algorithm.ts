@@ -138,6 +138,11 @@ export const learningAlgorithm: Experiment<typeof parameters> = {
     "held against those of nearest neighbours, a gradient step, an epoch of SGD, ridge regression and least squares; linear probes look for " +
     "the moment vector and the weights, layer by layer.",
   source: "Akyürek et al. 2023, What learning algorithm is in-context learning? Investigations with linear models",
+  trials:
+    "One seed was tried for 2,500 steps: losses of 2.27, 1.06 and 0.78 for depths 1, 2 and 4, which were taken for " +
+    "their spread; 2,000 steps are for the time. The largest penalty, 10, was dropped after 100 steps, before a " +
+    "trained model was held against any learner. Nothing was changed after verdicts had been seen. The full preset " +
+    "was cut to 3,000 steps for the time, before it was run.",
   parameters,
   presets: {
     quick: {},

@@ -26,6 +26,9 @@ export const functionVectorsExperiment: Experiment<typeof parameters> = {
     "The function vector of labelling reviews is added behind a layer of a pretrained model at the end of prompts without " +
     "demonstrations: the right label's probability, and the loss on neutral text, beside a random vector of the same length.",
   source: "Todd et al. 2024, Function Vectors in Large Language Models",
+  trials:
+    "The preset was first run with 6 cases for the vector and cut to 4 for the time AFTER LOOKING; the verdicts " +
+    "were the same. No claim or threshold was changed.",
   parameters,
   presets: {
     quick: {},

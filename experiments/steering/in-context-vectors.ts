@@ -25,6 +25,9 @@ export const inContextVectorsExperiment: Experiment<typeof parameters> = {
     "A pretrained model is steered by in-context vectors from negative to positive reviews, added in all layers: the share of positive " +
     "words that no example has, and the loss on neutral text, beside random vectors of the same lengths and the examples in the prompt.",
   source: "Liu et al. 2023, In-context Vectors",
+  trials:
+    "Nothing was tried before thresholds and strengths were written. When two seeds had been measured, function " +
+    "vectors became an experiment of their own, for the time; no claim, threshold or setting was changed.",
   parameters,
   presets: {
     quick: {},

@@ -224,6 +224,9 @@ export const modelSoups: Experiment<typeof parameters> = {
     "Transformers learn linear regression in context with little noise and are fine-tuned to more of it, at several learning rates and " +
     "orders of the data. The weights of the runs from one origin are averaged, all of them or greedily, and the means are compared with the runs.",
   source: WORTSMAN,
+  trials:
+    "Nothing was tried: sizes and steps were set for the time, thresholds before the run, and neither was changed " +
+    "after it.",
   parameters,
   presets: {
     quick: {},

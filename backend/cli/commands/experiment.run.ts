@@ -48,8 +48,8 @@ interface VerdictsCommandOptions {
 export async function listExperiments(context: Context): Promise<void> {
   const documents = await Promise.all(
     experiments.list().map(async (each) => {
-      const { name, claims, presets } = each;
-      return { ...definitionDocument(experiments, name), claims, presets, reports: await keptReports(each) };
+      const { name, claims, presets, trials } = each;
+      return { ...definitionDocument(experiments, name), claims, presets, trials, reports: await keptReports(each) };
     }),
   );
   await context.print(documents, () => listText(documents));

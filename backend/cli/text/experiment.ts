@@ -70,10 +70,12 @@ export function reportText(report: Report, folder: string, changed: readonly Par
       dim(`  (${id})`),
     ].join("\n"),
   );
+  const { title, trials } = report.experiment;
   return [
-    `${bold(report.experiment.title)} (${settingText({ preset: report.preset, changed })})`,
+    `${bold(title)} (${settingText({ preset: report.preset, changed })})`,
     "",
     ...claims.flatMap((claim) => [claim, ""]),
+    ...(trials ? [dim(`Tried:  ${trials}`)] : []),
     `Report: ${join(folder, "report.html")}`,
     `Again:  ${report.command}`,
   ].join("\n");

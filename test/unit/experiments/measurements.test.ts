@@ -17,6 +17,7 @@ function logitsExperiment(calls: number[], whileMeasuring: (seed: number) => voi
     title: "Logits",
     description: "The first logit of a token.",
     source: "none",
+    trials: "none",
     parameters,
     presets: { quick: { model: "toy-induction" }, full: { model: "toy-induction" } },
     claims: [{ id: "finite", statement: "It is a number.", source: "none", check: "It is finite." }],

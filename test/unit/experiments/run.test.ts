@@ -17,10 +17,11 @@ import { buildCli } from "../../helpers/cli.ts";
 
 describe("every experiment", () => {
   test.each(experiments.list())(
-    "$name has claims with checks, and presets that its schema takes",
-    ({ name, claims, extent = "steps" }) => {
+    "$name has claims with checks, says what was tried, and has presets that its schema takes",
+    ({ name, claims, trials, extent = "steps" }) => {
       expect(new Set(claims.map(({ id }) => id)).size).toBe(claims.length);
       for (const { statement, source, check } of claims) expect([statement, source, check]).not.toContain("");
+      expect(trials).toMatch(/[.]$/);
       const quick = experimentParameters(experiments, name, "quick");
       const full = experimentParameters(experiments, name, "full");
       expect(Number(full[extent])).toBeGreaterThan(Number(quick[extent]));

@@ -70,6 +70,7 @@ describe("a very small run of", () => {
     const { report } = await run();
     expect(report.claims.map(({ verdict }) => verdict)).toEqual(report.claims.map(() => "too few seeds to tell"));
     expect(report.figures).toHaveLength(figures);
+    expect(report.experiment.trials).toBe(experiments.get(name).trials);
     for (const figure of report.figures)
       if (figure.kind === "lines")
         for (const { y } of figure.lines)

@@ -10,7 +10,7 @@ import { createReport, readReport, writeReport } from "../../../backend/reports/
 const HOSTILE = `</script><script>alert("1")</script><img src=x onerror='a'>`;
 
 const report = createReport({
-  experiment: { name: "an-experiment", title: `Title ${HOSTILE}`, description: HOSTILE, source: HOSTILE },
+  experiment: { name: "an-experiment", title: `Title ${HOSTILE}`, description: HOSTILE, source: HOSTILE, trials: HOSTILE },
   preset: "quick",
   parameters: { steps: 100, text: HOSTILE, list: [1, 2] },
   command: `npx headscope experiment run an-experiment --param 'text=${HOSTILE}'`,
@@ -95,9 +95,9 @@ describe("its page", () => {
 
   test("shows text as text, wherever it comes from", () => {
     expect(html.includes("<img")).toBe(false);
-    // Title twice, description, source, summary, command, parameter, and statement, reason, name and value of the claim; aria-label and caption.
+    // Title twice, description, source, trials, summary, command, parameter, and statement, reason, name and value of the claim; aria-label and caption.
     const outsideFigures = html.replace(/<script type="application\/json".*?<\/script>/s, "");
-    expect(outsideFigures.match(/&lt;\/script&gt;&lt;script&gt;/g)).toHaveLength(13);
+    expect(outsideFigures.match(/&lt;\/script&gt;&lt;script&gt;/g)).toHaveLength(14);
     expect(html.match(/<script/g)!.length).toBe(html.match(/<\/script>/g)!.length);
   });
 });
