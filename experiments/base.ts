@@ -120,7 +120,7 @@ export interface Experiment<S extends z.ZodObject = z.ZodObject> extends Definit
   /** Parameters that differ from the defaults. */
   readonly presets: Readonly<Record<Preset, Partial<z.input<S>>>>;
   readonly claims: readonly ClaimStatement[];
-  /** What was tried to choose the quick preset and the thresholds, and what was changed after looking at a verdict; reports say it. */
+  /** Trials to choose the quick preset and the thresholds, and what was changed after looking at a verdict; reports say it. */
   readonly trials: string;
   /** Parameter that says how much it rests on, default "steps" of a training; of measurements such as "prompts". */
   readonly extent?: string;

@@ -196,9 +196,10 @@ export const semanticFaithfulness: Experiment<typeof parameters> = {
   source: CHATURVEDI,
   trials:
     "Nothing was tried with the pretrained model: thresholds and sizes were written before anything was measured. " +
-    "Toys were tried, which stayed at guessing, and are not part of the experiment.",
+    "Toys were tried, which stayed at guessing, and are not part of the experiment. The full preset's stories were " +
+    "halved for the time before it was run.",
   parameters,
-  presets: { quick: {}, full: { seeds: [0, 1, 2, 3, 4, 5, 6, 7], prompts: 96 } },
+  presets: { quick: {}, full: { seeds: [0, 1, 2, 3, 4, 5, 6, 7], prompts: 48 } },
   claims,
   ...askedBySeed({ label: "stories", questions: questionsOf, judge, figure: faithfulnessFigure }),
 };

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import {
   compareReports,
   experimentCommand,
@@ -6,15 +7,18 @@ import {
   type FinishedExperiment,
   findReport,
   keptReports,
+  type PresetReports,
   presetReports,
   runExperiment,
 } from "../../../experiments/index.ts";
 import { readPairs } from "../../common/definitions/definition.ts";
 import { HeadscopeError } from "../../common/errors.ts";
+import { counted } from "../../common/text.ts";
 import { PRESETS, type Preset } from "../../common/words.ts";
 import { type EndedExperiment, runExperiments } from "../../jobs/kinds/run-experiments.ts";
 import { readText } from "../../json.ts";
 import { writeFileAtomic } from "../../paths.ts";
+import { toSvg } from "../../reports/svg.ts";
 import { openStore, type Store } from "../../store/store.ts";
 import type { Context } from "../context.ts";
 import { lineOf, ReportedFailure } from "../errors.ts";
@@ -42,6 +46,7 @@ interface ReportCommandOptions {
 interface VerdictsCommandOptions {
   preset?: Preset;
   update?: string;
+  figures?: string;
 }
 
 /** Prints every experiment with its claims and kept reports. */
@@ -163,16 +168,35 @@ export async function compareTwoReports(context: Context, _: object, name: strin
   await context.print({ reports: entries, ...comparison }, () => reportComparisonText(entries, comparison));
 }
 
-/** Prints the verdicts of all experiments as a Markdown table, or brings that of a file up to date; says what no report is kept of. */
-export async function showVerdicts(context: Context, { preset, update }: VerdictsCommandOptions): Promise<void> {
+/** Prints the verdicts of all experiments as a Markdown table, or brings that of a file up to date, and draws the figures; says what no report is kept of. */
+export async function showVerdicts(
+  context: Context,
+  { preset, update, figures }: VerdictsCommandOptions,
+): Promise<void> {
   const presets = preset === undefined ? PRESETS : [preset];
   const rows = await Promise.all(experiments.list().map((each) => presetReports(each, presets)));
   if (update !== undefined)
     await writeFileAtomic(update, updateVerdicts(await readText(update, "Markdown file"), rows, update));
+  if (figures !== undefined)
+    context.note(`headscope: ${counted(await writeFigures(rows, figures), "figure")} in ${figures}`);
   for (const each of presets) {
     const missing = rows.filter(({ reports }) => reports[each] === null).map(({ name }) => name);
     const names = missing.length === rows.length ? "any experiment" : missing.join(", ");
     if (missing.length > 0) context.note(`headscope: no report of the ${each} preset is kept of ${names}`);
   }
   await context.print(rows, () => (update === undefined ? verdictTable(rows, presets) : `${update} is up to date`));
+}
+
+/** Draws every figure of the reports as NAME-PRESET-FIGURE.svg in a folder. @returns how many */
+async function writeFigures(rows: readonly PresetReports[], folder: string): Promise<number> {
+  let count = 0;
+  for (const { name, reports } of rows)
+    for (const entry of Object.values(reports)) {
+      if (entry === null) continue;
+      const { report } = await findReport(experiments.get(name), { id: entry.id });
+      for (const figure of report.figures)
+        await writeFileAtomic(join(folder, `${name}-${entry.preset}-${figure.name}.svg`), `${toSvg(figure)}\n`);
+      count += report.figures.length;
+    }
+  return count;
 }

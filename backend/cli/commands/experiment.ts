@@ -90,6 +90,7 @@ function registerVerdicts(experiment: Command, runs: Runs): void {
     .option(
       "--update <file>",
       "bring the table of a Markdown file up to date, between the lines <!-- verdicts --> and <!-- /verdicts -->; what no report is kept of stays",
-    );
+    )
+    .option("--figures <folder>", "write the figures of these reports there too, as NAME-PRESET-FIGURE.svg");
   runs(command, async () => (await import("./experiment.run.ts")).showVerdicts);
 }

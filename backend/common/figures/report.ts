@@ -31,7 +31,7 @@ export const reportSchema = z.object({
     title: z.string(),
     description: z.string(),
     source: z.string(),
-    /** What was tried to choose its quick preset and its thresholds; absent where it has none, and in reports of earlier versions. */
+    /** Trials to choose its quick preset and its thresholds; absent where it has none, and in reports of earlier versions. */
     trials: z.string().optional(),
   }),
   preset: z.string(),

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { updateVerdicts, verdictTable } from "../../../backend/cli/text/verdict-table.ts";
 import type { Preset, Verdict } from "../../../backend/common/words.ts";
 import { writeReport } from "../../../backend/reports/report.ts";
+import { toSvg } from "../../../backend/reports/svg.ts";
 import { placeReport, reportsFolder } from "../../../experiments/history.ts";
 import { experimentParameters, experiments, type PresetReports, presetReports } from "../../../experiments/index.ts";
 import { expectLine, ok, ROOT } from "../../helpers/cli.ts";
@@ -21,6 +22,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(data, { recursive: true }));
 
+const FIGURE = {
+  ...{ kind: "lines" as const, name: "errors", title: "Errors" },
+  ...{ x: { title: "step" }, y: { title: "error" }, lines: [{ name: "a", x: [0, 1], y: [1, 0] }] },
+};
+
 /** Keeps a report. @param verdicts of the claims in order @returns its id */
 async function keep(
   preset: Preset,
@@ -35,7 +41,7 @@ async function keep(
       experiment: { name, title, description, source },
       ...{ preset, parameters: experimentParameters(experiments, NAME, preset, changes), command: "", summary: "" },
       claims: verdicts.map((verdict, i) => ({ ...claims[i]!, measured: {}, verdict, why: "w" })),
-      ...{ figures: [], runs: [] },
+      ...{ figures: [FIGURE], runs: [] },
     },
     folder,
   );
@@ -210,5 +216,13 @@ describe("headscope experiment verdicts", () => {
     expect(await readFile(path, "utf8")).toBe("# Page\n");
     expect((await readdir(home)).filter((name) => name.startsWith("page"))).toEqual(["page.md"]);
     expectLine(await verdicts("--update", join(home, "none.md")), 1, /there is no Markdown file .*none\.md/);
+  });
+
+  it("draws the figures of the reports into a folder, a file each", async () => {
+    const folder = join(home, "drawn", "figures");
+    expect(ok(await verdicts("--figures", folder)).stderr).toContain(`1 figure in ${folder}\n`);
+    expect(await readdir(folder)).toEqual([`${NAME}-quick-errors.svg`]);
+    expect(await readFile(join(folder, `${NAME}-quick-errors.svg`), "utf8")).toBe(`${toSvg(FIGURE)}\n`);
+    expectLine(await verdicts("--figures", join(home, "page.md")), 1, /page\.md/);
   });
 });

@@ -1,5 +1,5 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { createProgram } from "../../../backend/cli/program.ts";
 import { blocksOf, readPage } from "../../helpers/docs.ts";
@@ -33,7 +33,31 @@ function words(line: string): string[] {
   );
 }
 
+/** What a page links to or shows within the checkout, from its root. */
+function targets(page: string): string[] {
+  const text = readPage(page)
+    .replace(/^```[\s\S]*?^```/gm, "")
+    .replace(/`[^`\n]*`/g, "");
+  return [...text.matchAll(/\]\(([^)#\s]+)/g)]
+    .map(([, target]) => target!)
+    .filter((target) => !/^[a-z]+:/.test(target))
+    .map((target) => join(dirname(page), target));
+}
+
 describe("the documents", () => {
+  it.each(PAGES.filter((page) => targets(page).length > 0))("%s links to what is there", (page) => {
+    expect(targets(page).filter((target) => !existsSync(join(ROOT, target)))).toEqual([]);
+  });
+
+  it("show every figure that is kept of an experiment", () => {
+    const shown = new Set(PAGES.flatMap(targets));
+    const figures = readdirSync(join(ROOT, "docs/experiments/figures")).map(
+      (name) => `docs/experiments/figures/${name}`,
+    );
+    expect(figures.length).toBeGreaterThan(0);
+    expect(figures.filter((figure) => !shown.has(figure))).toEqual([]);
+  });
+
   it.each(PAGES.filter((page) => blocksOf(page).some(({ language }) => /^(ts|js)$/.test(language))))(
     "%s has its code run by a test",
     (page) => {
