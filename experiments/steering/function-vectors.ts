@@ -28,11 +28,11 @@ export const functionVectorsExperiment: Experiment<typeof parameters> = {
   source: "Todd et al. 2024, Function Vectors in Large Language Models",
   trials:
     "The preset was first run with 6 cases for the vector and cut to 4 for the time AFTER LOOKING; the verdicts " +
-    "were the same. No claim or threshold was changed.",
+    "were the same. No claim or threshold was changed. The full preset's cases were halved for the time before it was run.",
   parameters,
   presets: {
     quick: {},
-    full: { seeds: [0, 1, 2, 3, 4, 5, 6, 7], prompts: 40, cases: 24, scales: [0.25, 0.5, 1, 1.5, 2, 4] },
+    full: { seeds: [0, 1, 2, 3, 4, 5, 6, 7], prompts: 40, cases: 12, scales: [0.25, 0.5, 1, 1.5, 2, 4] },
   },
   claims: claimsOf("labelling"),
   extent: "prompts",
