@@ -313,8 +313,8 @@ export const abruptLearning: Experiment<typeof parameters> = {
   trials:
     "The trials by which an early version chose sizes, rate and steps were not written down. The claim on nested " +
     "logits and its bounds were written before any were laid over a run. The full preset's rate of 0.1 and its " +
-    "clipping, in the place of the paper's 0.01 for more steps, are for the time; its sweeps were cut to three or four " +
-    "values, for the time too, before one of them was run.",
+    "clipping, in the place of the paper's 0.01 for more steps, are for the time; its sweeps were cut to two to four " +
+    "values, for the time too, the last of them, α = 2, when those of K and B had been seen.",
   parameters,
   presets: {
     quick: {},
@@ -325,7 +325,6 @@ export const abruptLearning: Experiment<typeof parameters> = {
       B: 2,
       K_values: [64, 256, 512, 2048],
       B_values: [0, 1, 2, 4],
-      alpha_values: [0, 1, 2],
       L: 32,
       N: 8,
       N_max: 32,
