@@ -84,7 +84,7 @@ export const TRADE_OFF_WORDS =
  * @param gain change of the one that should rise @param loss change of the one that should fall, as measured (negative when it falls)
  */
 export function tradeOff(gain: number, loss: number): { verdict: Verdict; why: string } {
-  const words = `in-context accuracy changes by ${signed(gain, 2)}, in-weights accuracy by ${signed(loss, 2)}`;
+  const words = `in-context accuracy above guessing changes by ${signed(gain, 2)}, in-weights accuracy by ${signed(loss, 2)}`;
   if (gain >= CHANGE && loss <= -CHANGE) return { verdict: "reproduced", why: `Over the sweep ${words}.` };
   if (gain < -AGAINST || loss > AGAINST) return { verdict: "not reproduced", why: `Over the sweep ${words}.` };
   return { verdict: "inconclusive at this scale", why: `Over the sweep ${words}, less than ${CHANGE} each.` };

@@ -24,6 +24,8 @@ export interface SettingOutcome {
   readonly value: number;
   readonly inContext: number;
   readonly inWeights: number;
+  /** Accuracy of guessing among the labels of a context. */
+  readonly guess: number;
 }
 
 /** The three sweeps, each ascending by value. */
@@ -126,6 +128,7 @@ export function sweepFigure(
     lines: [
       { name: "in context", x, y: points.map((p) => p.inContext), points: true },
       { name: "in weights", x, y: points.map((p) => p.inWeights), points: true },
+      { name: "guessing among the context's items", x, y: points.map((p) => p.guess), dashed: true },
     ],
   };
 }

@@ -148,6 +148,7 @@ describe("a very small abrupt-learning", () => {
 
   test.each([
     ["a burstiness that does not divide N", { B_values: [1, 3] }, /N 4 is not divisible by B 3/],
+    ["a burstiness that leaves one class in a context", { B_values: [1, 4] }, /N 4 pairs and B 4 has one class/],
     ["classes that are no multiple of the labels", { K_values: [8, 20] }, /K 20 is not a multiple of L 8/],
   ])("is refused before it trains: %s", async (_, change, message) => {
     const refused = runExperiment(experiment, {

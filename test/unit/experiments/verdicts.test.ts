@@ -179,6 +179,7 @@ describe("abrupt-learning decides", () => {
     value,
     inContext,
     inWeights,
+    guess: 0.05,
   });
   const up = [point(0, 0.1, 0.9), point(1, 0.9, 0.1)];
   const laid = (explained: number): Transition["nested"] => {
@@ -226,6 +227,7 @@ describe("abrupt-learning decides", () => {
   test.each<[string, Partial<typeof sweeps>, string, string]>([
     ["in-weights accuracy that stays", { K: [point(1, 0.1, 0.9), point(2, 0.9, 0.9)] }, "trade-off-k", "inconclusive at this scale"],
     ["in-context accuracy that falls", { B: [point(0, 0.9, 0.9), point(4, 0.1, 0.1)] }, "trade-off-b", "not reproduced"],
+    ["contexts so bursty that guessing does as well", { B: [point(0, 0.05, 0.9), { ...point(2, 0.5, 0.1), guess: 0.5 }] }, "trade-off-b", "inconclusive at this scale"],
     ["an α that helps a little", { alpha: [point(0, 0.9, 0.1), point(1, 0.9, 0.15)] }, "zipf-keeps-both", "inconclusive at this scale"],
     ["an α that costs the ability in context", { alpha: [point(0, 0.9, 0.3), point(1, 0.2, 0.9)] }, "zipf-keeps-both", "not reproduced"],
   ])("%s: %s", (_, change, id, verdict) => {
