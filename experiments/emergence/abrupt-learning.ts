@@ -15,6 +15,7 @@ import { trainingStage } from "../progress.ts";
 import { QUORUM_WORDS, TOO_CLOSE, TRADE_OFF_WORDS, tradeOff, vote } from "../verdicts.ts";
 import {
   accuracyFigure,
+  guessing,
   logitsFigure,
   progressFigure,
   type SettingOutcome,
@@ -233,11 +234,6 @@ function judgeZipf(points: readonly SettingOutcome[]): ClaimResult {
   };
 }
 
-/** Accuracy of guessing among the labels of a context, which has N / B classes, or N where B is 0 and an evaluation asks for one of them. */
-function guessing({ B, N }: Pick<Params, "B" | "N">): number {
-  return Math.max(B, 1) / N;
-}
-
 /** @throws HeadscopeError `usage` for a burstiness that leaves one class in a context, whose label needs no looking */
 function checkBurstiness({ B, B_values, N }: Params): void {
   const most = Math.max(B, ...B_values);
@@ -245,10 +241,7 @@ function checkBurstiness({ B, B_values, N }: Params): void {
     throw new HeadscopeError(
       "usage",
       `a context of N ${N} pairs and B ${most} has one class, which says nothing of any ability`,
-      {
-        remedy: "give a B that is smaller than N",
-        field: ["B", "B_values", "N"],
-      },
+      { remedy: "give a B that is smaller than N", field: ["B", "B_values", "N"] },
     );
 }
 
@@ -340,8 +333,9 @@ export const abruptLearning: Experiment<typeof parameters> = {
     "The trials by which an early version chose sizes, rate and steps were not written down. The claim on nested " +
     "logits and its bounds were written before any were laid over a run. The full preset's rate of 0.1 and its " +
     "clipping, in the place of the paper's 0.01 for more steps, are for the time; its sweeps were cut to two to four " +
-    "values, for the time too, the last of them, α = 2, when those of K and B had been seen. AFTER LOOKING trade-off-k and -b were changed to " +
-    "count accuracy from guessing on, and the quick preset's largest B of 4, with which a context has one class, to 2.",
+    "values, for the time too, the last of them, α = 2, when those of K and B had been seen. AFTER LOOKING " +
+    "trade-off-k and -b were changed to count accuracy from guessing on, and the quick preset's largest B of 4, " +
+    "with which a context has one class, to 2.",
   parameters,
   presets: {
     quick: {},

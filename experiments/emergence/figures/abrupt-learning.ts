@@ -35,11 +35,13 @@ export interface Sweeps {
   readonly alpha: readonly SettingOutcome[];
 }
 
+/** Accuracy of guessing among the labels of a context, which has N / B classes, or N where B is 0 and an evaluation asks for one of them. */
+export function guessing({ B, N }: Pick<LabelSizes, "B" | "N">): number {
+  return Math.max(B, 1) / N;
+}
+
 /** Accuracies of the main setting over training, with both levels of guessing. */
-export function accuracyFigure(
-  runs: readonly TrainedRun[],
-  { L, B, N }: { L: number; B: number; N: number },
-): LineFigure {
+export function accuracyFigure(runs: readonly TrainedRun[], { L, B, N }: LabelSizes): LineFigure {
   const curves = (name: string) => runs.map((run) => run.curves.get(`${name}.accuracy`)!);
   const { steps } = curves("in-context")[0]!;
   const level = (name: string, value: number) => levelLine(name, steps, value);
@@ -54,7 +56,7 @@ export function accuracyFigure(
       meanLine("in context (new classes)", curves("in-context")),
       meanLine("in weights (class absent from the context)", curves("in-weights")),
       meanLine("labels swapped, by the context", curves("swapped")),
-      level("guessing among the context's items", B / N),
+      level("guessing among the context's items", guessing({ B, N })),
       level("guessing among all labels", 1 / L),
     ],
   };
@@ -104,7 +106,7 @@ export function logitsFigure(seeds: readonly Transition[], { L, N, B }: LabelSiz
       meanLine("three nested logits", seeds.map(({ nested }) => nested.curve)),
       meanLine("one logit", seeds.map(({ single }) => single.curve)),
       levelLine("guessing among all labels", steps, Math.log(L)),
-      levelLine("guessing among the context's labels", steps, Math.log(N / B)),
+      levelLine("guessing among the context's labels", steps, Math.log(1 / guessing({ B, N }))),
       levelLine("the right label for sure", steps, 0),
     ],
   }; // biome-ignore format: a line of the figure a line

@@ -33,7 +33,7 @@ function words(line: string): string[] {
   );
 }
 
-/** What a page links to or shows within the checkout, from its root. */
+/** Paths within the checkout that a page links to or shows, from its root. */
 function targets(page: string): string[] {
   const text = readPage(page)
     .replace(/^```[\s\S]*?^```/gm, "")
